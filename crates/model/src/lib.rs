@@ -1,0 +1,18 @@
+//! The only code that decides.
+//!
+//! Signature schemes, mapping, identity, merge, states, failure classes, backoff, quota: pure functions that take
+//! what they need, time and chance included, and return a value that everything else reads. There is no socket,
+//! no database, no clock and no dice in here, which is what lets the simulation run thousands of worlds a minute
+//! over the very code that runs in production.
+
+pub mod time;
+pub mod id;
+pub mod received;
+pub mod event;
+pub mod failure;
+
+pub use event::{Event, Identifier, Identity, Reading};
+pub use failure::{Class, Failure, Reason, Scope};
+pub use id::{CallId, DeliveryId, EventId, IdGenerator, RawEventId, RecordId, RejectedId, ReplayId};
+pub use received::Received;
+pub use time::Time;
