@@ -5,11 +5,11 @@
 //! no database, no clock and no dice in here, which is what lets the simulation run thousands of worlds a minute
 //! over the very code that runs in production.
 
-pub mod time;
-pub mod id;
-pub mod received;
 pub mod event;
 pub mod failure;
+pub mod id;
+pub mod received;
+pub mod time;
 
 pub use event::{Event, Identifier, Identity, Reading};
 pub use failure::{Class, Failure, Reason, Scope};

@@ -104,10 +104,7 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        total = number
-            .checked_mul(millis)
-            .and_then(|ms| total.checked_add(Duration::from_millis(ms)))
-            .ok_or_else(wrong)?;
+        total = number.checked_mul(millis).and_then(|ms| total.checked_add(Duration::from_millis(ms))).ok_or_else(wrong)?;
         rest = after;
     }
     Ok(total)
@@ -127,7 +124,15 @@ mod tests {
 
     #[test]
     fn what_is_not_a_moment_is_refused() {
-        for text in ["", "2026-11-22", "2026-11-22T18:04:00", "2026-02-30T00:00:00Z", "2026-11-22T23:59:60Z", "-infinity", "2026-11-22T18:04:00+99:99"] {
+        for text in [
+            "",
+            "2026-11-22",
+            "2026-11-22T18:04:00",
+            "2026-02-30T00:00:00Z",
+            "2026-11-22T23:59:60Z",
+            "-infinity",
+            "2026-11-22T18:04:00+99:99",
+        ] {
             assert_eq!(Time::parse_rfc3339(text), None, "{text}");
         }
     }
