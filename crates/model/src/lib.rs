@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod failure;
+pub mod wakeup;
 pub mod id;
 pub mod received;
 pub mod time;
