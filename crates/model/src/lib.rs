@@ -7,10 +7,11 @@
 
 pub mod event;
 pub mod failure;
-pub mod wakeup;
 pub mod id;
+pub mod intake;
 pub mod received;
 pub mod time;
+pub mod wakeup;
 
 pub use event::{Event, Identifier, Identity, Reading};
 pub use failure::{Class, Failure, Reason, Scope};

@@ -93,12 +93,26 @@ impl Store {
     }
 
     /// Sends one dead letter through again. Audited. The wakeups are for the queue.
-    pub async fn reopen(&self, _now: Time, _actor: &str, _reason: &str, _replay: &Reopen) -> Result<(Reopened, Vec<model::wakeup::Wakeup>), Error> {
+    pub async fn reopen(
+        &self,
+        _now: Time,
+        _actor: &str,
+        _reason: &str,
+        _replay: &Reopen,
+    ) -> Result<(Reopened, Vec<model::wakeup::Wakeup>), Error> {
         Err(Error::Placeholder)
     }
 
     /// Records that a bulk replay begins.
-    pub async fn begin_replay(&self, _now: Time, _id: ReplayId, _actor: &str, _reason: &str, _filter: &Value, _matched: u64) -> Result<(), Error> {
+    pub async fn begin_replay(
+        &self,
+        _now: Time,
+        _id: ReplayId,
+        _actor: &str,
+        _reason: &str,
+        _filter: &Value,
+        _matched: u64,
+    ) -> Result<(), Error> {
         Err(Error::Placeholder)
     }
 
