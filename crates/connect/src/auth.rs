@@ -1,0 +1,201 @@
+//! Credentials, and the tokens they are exchanged for.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use model::{Class, Failure, Scope, Time};
+use reqwest::Method;
+use ring::rsa::KeyPair;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::{Body, Request, SettingsError};
+
+/// Salesforce names no lifetime; half an hour is well inside any org's session timeout.
+const TOKEN_MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// How far ahead a signed assertion expires; three minutes is the most that is sure to be accepted.
+const ASSERTION_LIFE_SECONDS: i64 = 180;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text into keeping.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the request that needs it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How a destination knows us.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// OAuth client credentials: an app with a user to run as.
+    ClientCredentials {
+        /// The app's consumer key.
+        client_id: String,
+        /// The app's consumer secret.
+        client_secret: Secret,
+    },
+    /// An assertion signed with our own key, for a user who was authorized beforehand.
+    JwtBearer {
+        /// The app's consumer key.
+        client_id: String,
+        /// Whom we act as.
+        username: String,
+        /// An RSA key in PEM, PKCS#8 or PKCS#1, without a passphrase.
+        private_key_pem: Secret,
+        /// The login host: `https://login.salesforce.com`.
+        audience: String,
+    },
+}
+
+/// What a destination lets us in with.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Goes into a header.
+    pub value: Secret,
+    /// The host that the token is for, where the answer named one.
+    pub instance_url: Option<String>,
+}
+
+impl Auth {
+    /// Checks what can be checked without asking anyone.
+    ///
+    /// # Errors
+    ///
+    /// What is missing or malformed.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let missing = |name: &str| Err(SettingsError::Auth(format!("`{name}` is empty")));
+        match self {
+            Self::ClientCredentials { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
+            Self::ClientCredentials { client_secret, .. } if client_secret.0.trim().is_empty() => missing("client_secret"),
+            Self::ClientCredentials { .. } => Ok(()),
+            Self::JwtBearer { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
+            Self::JwtBearer { username, .. } if username.trim().is_empty() => missing("username"),
+            Self::JwtBearer { audience, .. } if !audience.starts_with("https://") => {
+                Err(SettingsError::Auth("`audience` is the login host, such as `https://login.salesforce.com`".to_owned()))
+            }
+            Self::JwtBearer { private_key_pem, .. } => rsa_key(private_key_pem).map(drop).map_err(SettingsError::Auth),
+        }
+    }
+
+    /// Spells the OAuth token request of RFC 6749 (client credentials in a Basic header) or RFC 7523 (signed assertion).
+    ///
+    /// # Errors
+    ///
+    /// The assertion could not be signed.
+    pub(crate) fn oauth_request(&self, path: &str, now: Time) -> Result<Request, Failure> {
+        let form =
+            |pairs: &[(&str, &str)]| Body::Form(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+        let mut request = Request::new(Method::POST, path, Body::None);
+        request.headers.push(("accept".to_owned(), "application/json".to_owned()));
+        match self {
+            Self::ClientCredentials { client_id, client_secret } => {
+                let basic = STANDARD.encode(format!("{client_id}:{}", client_secret.reveal()));
+                request.headers.push(("authorization".to_owned(), format!("Basic {basic}")));
+                request.body = form(&[("grant_type", "client_credentials")]);
+            }
+            Self::JwtBearer { client_id, username, private_key_pem, audience } => {
+                let assertion = assertion(client_id, username, private_key_pem, audience, now)
+                    .map_err(|why| Failure::new(Class::Auth, Scope::Destination, "assertion", why))?;
+                request.body = form(&[("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &assertion)]);
+            }
+        }
+        Ok(request)
+    }
+}
+
+fn assertion(client_id: &str, username: &str, key: &Secret, audience: &str, now: Time) -> Result<String, String> {
+    let claims = json!({ "iss": client_id, "sub": username, "aud": audience, "exp": now.seconds() + ASSERTION_LIFE_SECONDS });
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(br#"{"alg":"RS256","typ":"JWT"}"#), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let key = rsa_key(key)?;
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&ring::signature::RSA_PKCS1_SHA256, &ring::rand::SystemRandom::new(), text.as_bytes(), &mut signature)
+        .map_err(|_| "the private key could not sign".to_owned())?;
+    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+fn rsa_key(pem: &Secret) -> Result<KeyPair, String> {
+    let form = |label: &str| {
+        let (_, rest) = pem.0.split_once(&format!("-----BEGIN {label}-----"))?;
+        let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+        STANDARD.decode(body.split_whitespace().collect::<String>()).ok()
+    };
+    let read = match (form("PRIVATE KEY"), form("RSA PRIVATE KEY")) {
+        (Some(der), _) => KeyPair::from_pkcs8(&der),
+        (None, Some(der)) => KeyPair::from_der(&der),
+        (None, None) => {
+            return Err("`private_key` is no PEM text that starts with `-----BEGIN PRIVATE KEY-----` (without a passphrase)".to_owned());
+        }
+    };
+    read.map_err(|why| format!("`private_key` is no RSA key of 2048 to 4096 bits: {why}"))
+}
+
+/// The one token of a destination, and the rule that only one caller at a time asks for it.
+#[derive(Default)]
+pub(crate) struct TokenCache {
+    held: Mutex<Held>,
+    /// How many times a token was asked for: a caller who finds it raised after waiting takes what the other got.
+    asked: AtomicU64,
+}
+
+#[derive(Default)]
+struct Held {
+    token: Option<(Token, Time)>,
+    /// Why the last asking failed.
+    failure: Option<Failure>,
+}
+
+impl TokenCache {
+    /// The token in use, or a fresh one from `ask`.
+    ///
+    /// `refused` is a token that the CRM no longer takes. Callers that wait while another asks share its answer, also
+    /// when it is a failure: sixteen calls do not make sixteen attempts with a wrong password.
+    ///
+    /// # Errors
+    ///
+    /// Why no token could be had.
+    pub(crate) async fn get(
+        &self,
+        refused: Option<&Token>,
+        now: Time,
+        ask: impl AsyncFnOnce() -> Result<Token, Failure>,
+    ) -> Result<Token, Failure> {
+        let before = self.asked.load(Ordering::Acquire);
+        let mut held = self.held.lock().await;
+        let usable = held
+            .token
+            .as_ref()
+            .filter(|(token, since)| now.since(*since) < TOKEN_MAX_AGE && refused.is_none_or(|refused| refused.value != token.value));
+        if let Some((token, _)) = usable {
+            return Ok(token.clone());
+        }
+        if self.asked.load(Ordering::Acquire) != before
+            && let Some(failure) = &held.failure
+        {
+            return Err(failure.clone());
+        }
+        let answer = ask().await;
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        match &answer {
+            Ok(token) => *held = Held { token: Some((token.clone(), now)), failure: None },
+            Err(failure) => *held = Held { token: None, failure: Some(failure.clone()) },
+        }
+        answer
+    }
+}

@@ -1,0 +1,194 @@
+//! What every CRM's translator answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::event::Mode;
+use model::{Failure, Time};
+use serde_json::Value;
+
+use crate::{Auth, Reply, Request, Token};
+
+/// Results per record in the order of the batch, or one failure for the whole call.
+pub type Outcome<T> = Result<Vec<Result<T, Failure>>, Failure>;
+
+/// Records of one object that are written by one call. No two have the same key.
+#[derive(Clone, Debug)]
+pub struct WriteBatch {
+    /// The CRM's object: `Lead`.
+    pub object: String,
+    /// The CRM field that carries the key: `External_Lead_Id__c`.
+    pub key_field: String,
+    /// How the CRM may be changed.
+    pub mode: Mode,
+    /// At most [`Limits::write_batch`] of them.
+    pub records: Vec<WriteRecord>,
+}
+
+/// One record's share of a [`WriteBatch`].
+#[derive(Clone, Debug)]
+pub struct WriteRecord {
+    /// The value of the key field.
+    pub key: String,
+    /// The CRM's own id, where it is known.
+    pub crm_id: Option<String>,
+    /// What to write, by CRM field name. Null clears a field; absent leaves it.
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// The CRM said that it has the record as we want it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The CRM's own id of the record, where it told.
+    pub crm_id: Option<String>,
+    /// Whether this call created it, where the CRM told. `Some(false)` in mode [`Mode::CreateOnly`] means that the record
+    /// was there already and was left as it is.
+    pub created: Option<bool>,
+}
+
+/// Keys of one object that are looked up by one call.
+#[derive(Clone, Debug)]
+pub struct ReadBatch {
+    /// The CRM's object.
+    pub object: String,
+    /// The CRM field that carries the keys.
+    pub key_field: String,
+    /// At most [`Limits::read_batch`] of them and at most what [`Connector::read_fits`] says.
+    pub keys: Vec<String>,
+    /// Which fields to bring back.
+    pub fields: Vec<String>,
+}
+
+/// A record as the CRM holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Present {
+    /// The CRM's own id.
+    pub crm_id: String,
+    /// The fields that were asked for; null where the CRM holds nothing.
+    pub fields: BTreeMap<String, Value>,
+    /// When anything about it was last changed, where the CRM tells.
+    pub modified_at: Option<Time>,
+}
+
+/// How much of the CRM account's quota is used, by the CRM's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls used in the CRM's window.
+    pub used: u64,
+    /// Calls allowed in it.
+    pub limit: u64,
+}
+
+/// What a connector can promise (protocol.md, "Connector levels").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Keyed write, conditional on a version: exact, no assumption about time.
+    A,
+    /// Keyed write and a strongly consistent read by key: exact once the late-write window is over.
+    B,
+    /// Neither: at least once.
+    C,
+}
+
+/// What fits and what to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records in one write.
+    pub write_batch: usize,
+    /// Keys in one read.
+    pub read_batch: usize,
+    /// How long a full batch may take, unless the settings say otherwise.
+    pub call_timeout: Duration,
+    /// After how long a request that was sent can no longer take effect.
+    pub late_window: Duration,
+}
+
+/// How one CRM spells what the pipeline needs. Translation only: no client, no clock, no retry, no log.
+pub trait Connector: Send + Sync {
+    /// What can be promised.
+    fn level(&self) -> Level;
+
+    /// What fits into a call.
+    fn limits(&self) -> Limits;
+
+    /// The form of a key in which the CRM would consider two equal.
+    fn canonical_key(&self, key: &str) -> String;
+
+    /// Whether the CRM would consider two values of a field equal: what it echoes is not always what it was sent.
+    fn equal(&self, field: &str, a: &Value, b: &Value) -> bool;
+
+    /// How many of the batch's first records can share one call: at least 1, unless it is empty.
+    fn write_fits(&self, batch: &WriteBatch) -> usize;
+
+    /// Spells a write.
+    ///
+    /// # Errors
+    ///
+    /// Nothing may be sent. `Conflict` with scope `Call` for a batch that would work in halves (`too_large`,
+    /// `mixed_batch`, `duplicate_key`); `Permanent` for one that never will.
+    fn write(&self, batch: &WriteBatch) -> Result<Request, Failure>;
+
+    /// Reads the answer to a write.
+    ///
+    /// # Errors
+    ///
+    /// The whole call failed, or its results cannot be told apart (`Unknown`).
+    fn written(&self, batch: &WriteBatch, reply: &Reply) -> Outcome<Written>;
+
+    /// How many of the batch's first keys fit into one read: at least 1, unless there are none.
+    fn read_fits(&self, batch: &ReadBatch) -> usize;
+
+    /// Spells a strongly consistent look-up by key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::write`].
+    fn read(&self, batch: &ReadBatch) -> Result<Request, Failure>;
+
+    /// Reads the answer to a look-up: `None` for a key that the CRM does not have.
+    ///
+    /// # Errors
+    ///
+    /// The whole call failed. One key with several records is that key's failure (`ambiguous_match`).
+    fn found(&self, batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>>;
+
+    /// The cheapest call that needs a valid token.
+    fn probe(&self) -> Request;
+
+    /// Reads the answer to a probe.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the destination.
+    fn probed(&self, reply: &Reply) -> Result<(), Failure>;
+
+    /// Asks for a token.
+    ///
+    /// # Errors
+    ///
+    /// The request could not be signed.
+    fn token(&self, auth: &Auth, now: Time) -> Result<Request, Failure>;
+
+    /// Reads the token.
+    ///
+    /// # Errors
+    ///
+    /// Never `Unknown`: asking for a token changes no record.
+    fn granted(&self, reply: &Reply) -> Result<Token, Failure>;
+
+    /// The header that carries the token.
+    fn authorize(&self, token: &Token) -> (String, String);
+
+    /// Whether the call was refused, before any work, because its token is no longer valid.
+    fn expired(&self, reply: &Reply) -> bool;
+
+    /// The quota as told in this reply.
+    fn usage(&self, reply: &Reply) -> Option<Usage>;
+}
+
+/// Whether a text may stand for an object or a field in a request: `^[A-Za-z][A-Za-z0-9_]*$`, at most 80 bytes.
+pub fn valid_name(text: &str) -> bool {
+    text.len() <= 80
+        && text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

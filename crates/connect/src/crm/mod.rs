@@ -1,0 +1,5 @@
+//! One file a CRM.
+
+pub mod salesforce;
+
+pub use salesforce::Salesforce;
