@@ -10,6 +10,9 @@ pub mod failure;
 pub mod id;
 pub mod intake;
 pub mod received;
+pub mod seal;
+pub mod secret;
+pub mod signature;
 pub mod time;
 pub mod wakeup;
 

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use compile::Verifier;
+pub use compile::{Problem, Verifier};
 
 use crate::Time;
 
@@ -137,8 +137,6 @@ pub enum KeyEncoding {
 }
 
 impl KeyEncoding {
-    const ALL: [Self; 3] = [Self::Utf8, Self::Base64, Self::Hex];
-
     /// The word used in presets.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -315,7 +313,7 @@ pub enum SignError {
     /// The source has no secret, or all of them have ended.
     #[error("there is no secret to sign with: configure one under `secrets` of the source")]
     NoSecret,
-    /// The scheme signs a header that the request does not have.
-    #[error("the scheme signs the header `{0}`: give it a value")]
+    /// The scheme signs a header that the request does not have, or not in a form that can be signed.
+    #[error("the scheme signs the header `{0}`: give it one value, without the text that follows it in `signed`")]
     Header(String),
 }
