@@ -5,11 +5,15 @@
 //! no database, no clock and no dice in here, which is what lets the simulation run thousands of worlds a minute
 //! over the very code that runs in production.
 
+pub mod destination;
 pub mod event;
 pub mod failure;
 pub mod id;
 pub mod intake;
+pub mod protocol;
 pub mod received;
+pub mod record;
+pub mod schedule;
 pub mod seal;
 pub mod secret;
 pub mod signature;
