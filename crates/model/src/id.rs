@@ -93,9 +93,10 @@ ids! {
 
 /// Hands out ids that rise with time and are unique in the ledger.
 ///
-/// 41 bits of milliseconds since 2020, 10 bits of the instance's number in the ledger, 12 bits of sequence. Rising ids keep
+/// 41 bits of milliseconds since 2020, 10 bits of the instance's number in the ledger, 6 bits of sequence, and 6 bits that are left zero
+/// for what hangs on the row: an event's deliveries are numbered from it, so they need no index to be found. Rising ids keep
 /// B-tree inserts at the right edge (performance.md, 20); the instance's number keeps two processes apart. More than
-/// 4,096 ids in a millisecond borrow from the next one; a clock that steps back does not lead to an id twice.
+/// 64 ids in a millisecond borrow from the next ones; a clock that steps back does not lead to an id twice.
 #[derive(Debug)]
 pub struct IdGenerator {
     instance: i64,
@@ -104,14 +105,16 @@ pub struct IdGenerator {
 
 const EPOCH_MILLIS: i64 = 1_577_836_800_000;
 const INSTANCE_BITS: u32 = 10;
-const SEQUENCE_BITS: u32 = 12;
+const SEQUENCE_BITS: u32 = 6;
+const ORDINAL_BITS: u32 = 6;
 
 impl IdGenerator {
     /// A generator for the process with this number (only its lowest ten bits count) that hands out nothing at or below `floor`,
     /// the largest id that is already in the ledger.
     pub fn new(instance: u16, floor: i64) -> Self {
         let instance = i64::from(instance) & ((1 << INSTANCE_BITS) - 1);
-        Self { instance, last: floor >> INSTANCE_BITS >> SEQUENCE_BITS << SEQUENCE_BITS | ((1 << SEQUENCE_BITS) - 1) }
+        let millis = floor >> ORDINAL_BITS >> SEQUENCE_BITS >> INSTANCE_BITS;
+        Self { instance, last: (millis << SEQUENCE_BITS) | ((1 << SEQUENCE_BITS) - 1) }
     }
 
     /// The next id at this moment.
@@ -120,7 +123,24 @@ impl IdGenerator {
         self.last = (self.last + 1).max(floor);
         let millis = self.last >> SEQUENCE_BITS;
         let sequence = self.last & ((1 << SEQUENCE_BITS) - 1);
-        ((millis << INSTANCE_BITS | self.instance) << SEQUENCE_BITS) | sequence
+        (((millis << INSTANCE_BITS | self.instance) << SEQUENCE_BITS) | sequence) << ORDINAL_BITS
+    }
+}
+
+impl EventId {
+    /// The most deliveries that one event can have, replacements after replays included.
+    pub const DELIVERIES_MAX: i64 = (1 << ORDINAL_BITS) - 1;
+
+    /// Its `ordinal`th delivery, the first being 1; at most [`EventId::DELIVERIES_MAX`].
+    pub const fn delivery(self, ordinal: i64) -> DeliveryId {
+        DeliveryId(self.0 + ordinal)
+    }
+}
+
+impl DeliveryId {
+    /// The event that it carries.
+    pub const fn event(self) -> EventId {
+        EventId(self.0 & !((1 << ORDINAL_BITS) - 1))
     }
 }
 
@@ -152,5 +172,13 @@ mod tests {
         }
         let mut restarted = IdGenerator::new(1, last);
         assert!(restarted.next_id(Time::from_millis(0)) > last);
+    }
+
+    #[test]
+    fn a_delivery_knows_its_event() {
+        let event = EventId(IdGenerator::new(5, 0).next_id(Time::from_millis(1_800_000_000_000)));
+        for ordinal in [1, 2, EventId::DELIVERIES_MAX] {
+            assert_eq!(event.delivery(ordinal).event(), event);
+        }
     }
 }

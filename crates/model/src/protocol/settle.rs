@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Present, Push, Settled, Settling, Step, Written, after_end, dead, rest, wait};
+use super::{Claim, Ending, Found, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, rest, wait};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;

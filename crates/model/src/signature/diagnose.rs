@@ -45,11 +45,14 @@ impl Verifier {
     }
 
     fn age(&self, request: &Received<'_>, now: Time) -> Option<String> {
-        let (_, signed_at) = self.read(request).ok()?.timestamp?;
+        let claim = self.read(request).ok()?;
+        let (timestamp, signed_at) = claim.timestamp?;
+        let text = self.text(request, Some(timestamp)).ok()?;
+        let right = self.keys.iter().any(|key| key.state.signs(&text, &claim.signatures));
         let seconds = now.since(signed_at).max(signed_at.since(now)).as_secs();
         let side = if signed_at <= now { "before" } else { "after" };
-        let more = self.what_matches(request).unwrap_or_else(|| "The signature itself is wrong, too.".to_owned());
-        Some(format!("It was signed {seconds} s {side} it came. {more}"))
+        let verdict = if right { "is right." } else { "is wrong, too." };
+        Some(format!("It was signed {seconds} s {side} it came. The signature itself {verdict}"))
     }
 
     fn other_unit(&self, request: &Received<'_>) -> Option<String> {

@@ -1,0 +1,417 @@
+//! From a mapping as data to one that reads bodies, or to everything that is wrong with it.
+
+use std::collections::BTreeSet;
+
+use jmespath::{Rcvar, Variable};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::expression::Expression;
+use super::key::is_event_type;
+use super::normalize::{Normalizer, Unit};
+use crate::source::{EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
+
+/// Most fields of one event.
+const FIELDS_MAX: usize = 200;
+/// Most rules of one source.
+const RULES_MAX: usize = 200;
+
+/// A compiled mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping {
+    /// Canonical text: JSON of the definition.
+    pub(crate) text: String,
+    /// First 16 hexadecimal digits of the text's SHA-256.
+    pub(crate) version: String,
+    pub(crate) shared: bool,
+    pub(crate) unmatched: Unmatched,
+    pub(crate) content_types: Option<Vec<String>>,
+    pub(crate) vendor_type: Compiled,
+    /// The id where no rule fits.
+    pub(crate) id: Option<Compiled>,
+    pub(crate) rules: Vec<Rule>,
+    /// Attributes whose values may differ between copies of one event.
+    pub(crate) volatile: BTreeSet<String>,
+    /// Names of the payload's members that any expression reads …
+    pub(crate) names: BTreeSet<String>,
+    /// … or that any name may be read.
+    pub(crate) reads_any_name: bool,
+}
+
+/// One rule; the first that fits is taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
+    Event(Box<EventRule>),
+    Ignore(Vec<Pattern>),
+}
+
+/// How one kind of event is read.
+#[derive(Clone, Debug)]
+pub(crate) struct EventRule {
+    pub(crate) when: Option<Expression>,
+    pub(crate) on: Vec<Pattern>,
+    pub(crate) event_type: Compiled,
+    pub(crate) id: Option<Compiled>,
+    pub(crate) occurred_at: Option<Compiled>,
+    pub(crate) fields: Vec<(Field, Compiled)>,
+}
+
+/// What a canonical name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    ExternalId,
+    Email,
+    Phone,
+    Domain,
+    FullName,
+    Attribute(String),
+}
+
+/// Where a value is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Expression(Expression),
+    Header(String),
+    Query(String),
+    Constant(Rcvar),
+}
+
+/// A value: where it is, what is made of it, and what if that fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    /// What it is called where a person reads of it: the canonical name and the place, never a value.
+    pub(crate) label: String,
+    pub(crate) place: Place,
+    pub(crate) how: Normalizer,
+    pub(crate) required: bool,
+    pub(crate) clear: bool,
+    pub(crate) default: Option<Value>,
+    pub(crate) truncate: Option<usize>,
+}
+
+/// A text, or the beginning of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    Exact(String),
+    Prefix(String),
+}
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Self {
+        text.strip_suffix('*').map_or_else(|| Self::Exact(text.to_owned()), |prefix| Self::Prefix(prefix.to_owned()))
+    }
+
+    pub(crate) fn fits(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(held) => held == text,
+            Self::Prefix(prefix) => text.starts_with(prefix),
+        }
+    }
+}
+
+impl Mapping {
+    /// Compiles; `None` only if there are problems.
+    pub(crate) fn compile(def: MappingDef, problems: &mut Vec<Problem>) -> Option<Self> {
+        let before = problems.len();
+        let mut work = Work { problems, region: def.region.as_deref() };
+        work.check_region("region", def.region.as_deref());
+        let vendor_type = work.value("vendor_type", "vendor_type", &def.vendor_type, Normalizer::Text);
+        let id = def.id.as_ref().and_then(|id| work.value("id", "id", id, Normalizer::Text));
+        let occurred_at = def.occurred_at.as_ref().and_then(|at| work.moment("occurred_at", at, None));
+        let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
+        work.check_rules(&def);
+        let Some(vendor_type) = vendor_type.filter(|_| problems.len() == before) else { return None };
+        let (names, reads_any_name) = names(&vendor_type, &rules);
+        let text = serde_json::to_string(&def).unwrap_or_default();
+        let version = hex::encode(Sha256::digest(&text)).chars().take(16).collect();
+        let volatile = volatile(&def.volatile, &rules);
+        let MappingDef { shared, unmatched, content_types, .. } = def;
+        Some(Self { text, version, shared, unmatched, content_types, vendor_type, id, rules, volatile, names, reads_any_name })
+    }
+}
+
+/// Attributes that are named themselves, or read from a path that is.
+fn volatile(named: &BTreeSet<String>, rules: &[Rule]) -> BTreeSet<String> {
+    let mut attributes = named.clone();
+    for (field, compiled) in rules.iter().flat_map(Rule::fields) {
+        let below = |path: &String| match &compiled.place {
+            Place::Expression(expression) => expression.text().strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
+            Place::Header(_) | Place::Query(_) | Place::Constant(_) => false,
+        };
+        if let Field::Attribute(name) = field
+            && named.iter().any(below)
+        {
+            attributes.insert(name.clone());
+        }
+    }
+    attributes
+}
+
+impl Rule {
+    fn fields(&self) -> &[(Field, Compiled)] {
+        match self {
+            Self::Event(rule) => &rule.fields,
+            Self::Ignore(_) => &[],
+        }
+    }
+}
+
+fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
+    let (mut names, mut any) = (BTreeSet::new(), false);
+    let mut read = |place: &Place| {
+        if let Place::Expression(expression) = place {
+            any |= !expression.read_names(&mut names);
+        }
+    };
+    read(&vendor_type.place);
+    for rule in rules {
+        if let Rule::Event(rule) = rule {
+            let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
+            values.chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
+            rule.when.iter().for_each(|when| read(&Place::Expression(when.clone())));
+        }
+    }
+    (names, any)
+}
+
+struct Work<'a> {
+    problems: &'a mut Vec<Problem>,
+    region: Option<&'a str>,
+}
+
+impl Work<'_> {
+    fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
+        self.problems.push(Problem::new(key, message, remedy));
+    }
+
+    fn rule(&mut self, rule: &RuleDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<Rule> {
+        match rule {
+            RuleDef::Ignore(types) => {
+                if types.iter().any(|pattern| pattern.trim().is_empty()) {
+                    self.problem("ignore", "an entry is empty", "Remove it; `*` alone stands for every type.");
+                }
+                Some(Rule::Ignore(types.iter().map(|text| Pattern::new(text)).collect()))
+            }
+            RuleDef::Event { key, def } => self.event(key, def, id, occurred_at).map(|rule| Rule::Event(Box::new(rule))),
+        }
+    }
+
+    fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
+        let when = def.when.as_deref().and_then(|text| self.expression(&format!("{key}.when"), text));
+        let event_type = self.event_type(&format!("{key}.type"), &def.event_type.0);
+        let own_id = def.id.as_ref().and_then(|id| self.value(&format!("{key}.id"), "id", id, Normalizer::Text));
+        let own_at = def.occurred_at.as_ref().and_then(|at| self.moment(&format!("{key}.occurred_at"), at, def.occurred_at_unit.as_deref()));
+        if def.occurred_at.is_none() && def.occurred_at_unit.is_some() {
+            self.problem(format!("{key}.occurred_at_unit"), "there is no `occurred_at` beside it", "Add `occurred_at`, or put `unit` into the table of the source's `occurred_at`.");
+        }
+        if def.fields.len() > FIELDS_MAX {
+            self.problem(format!("{key}.fields"), format!("there are {} fields; at most {FIELDS_MAX} are accepted", def.fields.len()), "Map fewer fields.");
+        }
+        let fields = def.fields.iter().filter_map(|(name, value)| self.field(&format!("{key}.fields"), name, value)).collect();
+        Some(EventRule {
+            when,
+            on: def.on.iter().map(|text| Pattern::new(text)).collect(),
+            event_type: event_type?,
+            id: own_id.or_else(|| id.cloned()),
+            occurred_at: own_at.or_else(|| occurred_at.cloned()),
+            fields,
+        })
+    }
+
+    fn event_type(&mut self, key: &str, def: &ValueDef) -> Option<Compiled> {
+        match &def.constant {
+            None if *def == ValueDef::default() => {
+                self.problem(key, "is missing", "Name what happened: for example `type = \"lead.created\"`.");
+                None
+            }
+            Some(constant) if !constant.as_str().is_some_and(is_event_type) => {
+                self.problem(key, "is not an event type: it holds something else than letters, digits and `. _ - / :`, or is longer than 100", "Write it like `lead.created`.");
+                None
+            }
+            _ => self.value(key, "type", def, Normalizer::Text),
+        }
+    }
+
+    fn moment(&mut self, key: &str, def: &ValueDef, unit: Option<&str>) -> Option<Compiled> {
+        let mut def = def.clone();
+        if let Some(unit) = unit {
+            if def.unit.as_deref().is_some_and(|own| own != unit) {
+                self.problem(key, "`unit` and `occurred_at_unit` differ", "Keep one of them.");
+            }
+            def.unit = Some(unit.to_owned());
+        }
+        if def.normalizer.as_deref().is_some_and(|word| word != "datetime") {
+            self.problem(format!("{key}.as"), "is not `datetime`", "Remove it: when something happened is always read as a moment.");
+        }
+        def.normalizer = Some("datetime".to_owned());
+        self.value(key, "occurred_at", &def, Normalizer::Datetime(None))
+    }
+
+    fn field(&mut self, fields_key: &str, name: &str, def: &ValueDef) -> Option<(Field, Compiled)> {
+        let key = format!("{fields_key}.{name}");
+        let (field, how, word) = match name {
+            "external_id" => (Field::ExternalId, Normalizer::Id, "text"),
+            "email" => (Field::Email, Normalizer::Email, "email"),
+            "phone_e164" => (Field::Phone, Normalizer::Phone(None), "phone"),
+            "domain" => (Field::Domain, Normalizer::Domain, "domain"),
+            "full_name" => (Field::FullName, Normalizer::FullName, "full_name"),
+            _ => (Field::Attribute(name.to_owned()), Normalizer::Keep, ""),
+        };
+        let fine = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        if !fine {
+            self.problem(&key, "is not a canonical name", "Use at most 64 lower-case letters, digits and `_`, such as `job_title`.");
+        }
+        let mut def = def.clone();
+        match (&field, def.normalizer.as_deref()) {
+            (Field::Attribute(_), Some("full_name")) => {
+                self.problem(format!("{key}.as"), "`full_name` makes two fields of one", "Call the field `full_name`; it fills `first_name` and `last_name`.");
+            }
+            (Field::Attribute(_), _) => {}
+            (_, Some(own)) if own != word => {
+                self.problem(format!("{key}.as"), format!("`{name}` is always read as `{word}`, not as `{own}`"), "Remove `as`, or choose another name for the field.");
+            }
+            // The phone's region is read together with the word.
+            (Field::Phone, _) => def.normalizer = Some(word.to_owned()),
+            (_, _) => def.normalizer = None,
+        }
+        if def.clear && !matches!(field, Field::Attribute(_)) {
+            self.problem(format!("{key}.clear"), format!("`{name}` says who it is about and cannot be blanked"), "Remove `clear`.");
+        }
+        self.value(&key, name, &def, how).map(|value| (field, value))
+    }
+
+    /// Compiles a value. `plain` is what is made of it where it has no `as`.
+    fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
+        let (place, shown) = self.place(key, def)?;
+        let how = self.normalizer(key, def, plain)?;
+        self.check_options(key, def, how, &place);
+        Some(Compiled {
+            label: format!("`{name}` ({shown})"),
+            place,
+            how,
+            required: def.required,
+            clear: def.clear,
+            default: def.default.clone(),
+            truncate: def.truncate.map(|characters| usize::try_from(characters).unwrap_or(usize::MAX)),
+        })
+    }
+
+    fn place(&mut self, key: &str, def: &ValueDef) -> Option<(Place, String)> {
+        match (&def.from, &def.header, &def.query, &def.constant) {
+            (Some(text), None, None, None) => {
+                let expression = self.expression(key, text)?;
+                Some((Place::Expression(expression), format!("from `{text}`")))
+            }
+            (None, Some(name), None, None) => Some((Place::Header(name.to_ascii_lowercase()), format!("header `{name}`"))),
+            (None, None, Some(name), None) => Some((Place::Query(name.clone()), format!("query parameter `{name}`"))),
+            (None, None, None, Some(value)) => match constant(value) {
+                Some(variable) => Some((Place::Constant(variable), "const".to_owned())),
+                None => {
+                    self.problem(format!("{key}.const"), "is not a text, a number or a boolean", "Write a single value.");
+                    None
+                }
+            },
+            _ => {
+                self.problem(key, "does not have exactly one of `from`, `header`, `query` and `const`", "Say in one way where the value is.");
+                None
+            }
+        }
+    }
+
+    fn normalizer(&mut self, key: &str, def: &ValueDef, plain: Normalizer) -> Option<Normalizer> {
+        let how = match def.normalizer.as_deref() {
+            None => plain,
+            Some("text") => Normalizer::Text,
+            Some("lower") => Normalizer::Lower,
+            Some("email") => Normalizer::Email,
+            Some("phone") => Normalizer::Phone(self.check_region(&format!("{key}.region"), def.region.as_deref().or(self.region))),
+            Some("domain") => Normalizer::Domain,
+            Some("number") => Normalizer::Number,
+            Some("boolean") => Normalizer::Boolean,
+            Some("datetime") => Normalizer::Datetime(self.unit(key, def.unit.as_deref())),
+            Some("date") => Normalizer::Date,
+            Some(other) => {
+                let known = "`text`, `lower`, `email`, `phone`, `domain`, `number`, `boolean`, `datetime`, `date`";
+                self.problem(format!("{key}.as"), format!("there is no normalizer `{other}`; there are {known}"), "Use one of these, or leave `as` out.");
+                return None;
+            }
+        };
+        Some(how)
+    }
+
+    fn unit(&mut self, key: &str, text: Option<&str>) -> Option<Unit> {
+        let unit = text.and_then(Unit::parse);
+        if let (Some(text), None) = (text, unit) {
+            self.problem(format!("{key}.unit"), format!("`{text}` is not a unit"), "Use `s`, `ms` or `us`.");
+        }
+        unit
+    }
+
+    fn check_region(&mut self, key: &str, text: Option<&str>) -> Option<phonenumber::country::Id> {
+        let region = text.and_then(|text| text.parse().ok());
+        if let (Some(text), None) = (text, region) {
+            // The source's own region is checked once, at its own place.
+            if key == "region" || Some(text) != self.region {
+                self.problem(key, format!("`{text}` is not a country"), "Use two capital letters, such as `US` or `DE`.");
+            }
+        }
+        region
+    }
+
+    fn check_options(&mut self, key: &str, def: &ValueDef, how: Normalizer, place: &Place) {
+        let textual = matches!(how, Normalizer::Keep | Normalizer::Text | Normalizer::Lower);
+        let plain_path = matches!(place, Place::Expression(expression) if expression.is_path());
+        let wrong = [
+            (def.region.is_some() && !matches!(how, Normalizer::Phone(_)), "region", "is only for `as = \"phone\"`"),
+            (def.unit.is_some() && !matches!(how, Normalizer::Datetime(_)), "unit", "is only for `as = \"datetime\"`"),
+            (def.truncate.is_some() && !textual, "truncate", "is only for texts"),
+            (def.truncate == Some(0), "truncate", "is 0, which leaves nothing"),
+            (def.clear && !plain_path, "clear", "needs a plain path such as `contact.phone`: only there can null and absent be told apart"),
+            (def.clear && def.required, "clear", "contradicts `required`"),
+            (def.default.is_some() && def.required, "default", "contradicts `required`"),
+            (def.default.is_some() && def.clear, "default", "contradicts `clear`"),
+            (def.default.as_ref().is_some_and(|value| constant(value).is_none()), "default", "is not a text, a number or a boolean"),
+        ];
+        for (_, option, message) in wrong.into_iter().filter(|(wrong, _, _)| *wrong) {
+            self.problem(format!("{key}.{option}"), message, format!("Remove `{option}`, or change what it does not go with."));
+        }
+    }
+
+    fn expression(&mut self, key: &str, text: &str) -> Option<Expression> {
+        match Expression::compile(text) {
+            Ok(expression) => Some(expression),
+            Err(error) => {
+                self.problem(key, format!("the expression {error}"), "Write JMESPath over the payload, such as `contact.email`; jmespath.org has a tutorial.");
+                None
+            }
+        }
+    }
+
+    fn check_rules(&mut self, def: &MappingDef) {
+        if def.rules.len() > RULES_MAX {
+            self.problem("events", format!("there are {} entries; at most {RULES_MAX} are accepted", def.rules.len()), "Use fewer entries.");
+        }
+        let mut events = def.rules.iter().filter_map(|rule| match rule {
+            RuleDef::Event { key, def } => Some((key, def)),
+            RuleDef::Ignore(_) => None,
+        });
+        if events.clone().next().is_none() && def.unmatched == Unmatched::DeadLetter {
+            self.problem("events", "there is none, so everything would be a dead letter", "Add `[[sources.NAME.events]]`, or say `unmatched = \"ignore\"`.");
+        }
+        if let Some((always, _)) = events.find(|(_, def)| def.when.is_none() && def.on.is_empty())
+            && let Some((never, _)) = events.find(|(key, _)| key.starts_with("events."))
+        {
+            self.problem(never, format!("is never reached: `{always}` before it fits everything"), "Give the earlier entry a `when` or an `on`, or put it last.");
+        }
+    }
+}
+
+/// A scalar of the configuration.
+fn constant(value: &Value) -> Option<Rcvar> {
+    match value {
+        Value::String(text) => Some(Rcvar::new(Variable::String(text.clone()))),
+        Value::Bool(value) => Some(Rcvar::new(Variable::Bool(*value))),
+        Value::Number(number) => Some(Rcvar::new(Variable::Number(number.clone()))),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,377 @@
+//! A body, parsed once, straight into what expressions are evaluated on.
+//!
+//! Parsers differ on the odd corners of JSON, and an attacker lives in the difference (bad-inputs.md, section E). So
+//! nothing here is lenient: a member that occurs twice is noted, a number that a double cannot hold exactly is kept
+//! as its text, and depth and size are bounded.
+
+use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jmespath::{Rcvar, Variable};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::Reason;
+
+/// Most values (objects, lists, scalars) in one document.
+pub const NODES_MAX: usize = 100_000;
+/// Most characters of one number.
+const NUMBER_CHARS_MAX: usize = 64;
+/// Duplicate names that are remembered; one is enough to decide, a few help a person.
+const DUPLICATES_MAX: usize = 16;
+
+/// A parsed body.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) root: Rcvar,
+    /// Names of members that occurred twice in one object.
+    pub(crate) duplicates: BTreeSet<String>,
+}
+
+/// Why a body cannot be read: a reason of the closed list and a sentence without values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+impl Unreadable {
+    pub(crate) fn unparseable(message: impl Into<String>) -> Self {
+        Self { reason: Reason::Unparseable, message: message.into() }
+    }
+}
+
+/// Parses a body that must be one JSON object in UTF-8.
+pub(crate) fn parse(body: &[u8]) -> Result<Document, Unreadable> {
+    precheck(body)?;
+    let budget = Budget::default();
+    let mut parsed = read(body, &budget)?;
+    if budget.floats.get()
+        && let Some(quoted) = quote_inexact(body)?
+    {
+        parsed = read(&quoted, &Budget::default())?;
+    }
+    match *parsed {
+        Variable::Object(_) => Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner() }),
+        ref other => Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", kind(other)))),
+    }
+}
+
+/// The JSON word for a value's type, with its article.
+pub(crate) fn kind(value: &Variable) -> &'static str {
+    match value {
+        Variable::Null => "null",
+        Variable::String(_) => "a string",
+        Variable::Bool(_) => "a boolean",
+        Variable::Number(_) => "a number",
+        Variable::Array(_) => "a list",
+        Variable::Object(_) => "an object",
+        Variable::Expref(_) => "an expression",
+    }
+}
+
+/// What can be said before a parser is asked, in the words of the thing that went wrong.
+fn precheck(body: &[u8]) -> Result<(), Unreadable> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Unreadable::unparseable("The body is empty, and a JSON object is expected."));
+    }
+    if body.starts_with(&[0xef, 0xbb, 0xbf]) {
+        return Err(Unreadable::unparseable("The body starts with a byte order mark, which JSON does not allow."));
+    }
+    let utf16 = body.starts_with(&[0xff, 0xfe]) || body.starts_with(&[0xfe, 0xff]) || matches!(body, [0, _, ..] | [_, 0, ..]);
+    if utf16 {
+        return Err(Unreadable::unparseable("The body is encoded as UTF-16 or UTF-32; only UTF-8 is read."));
+    }
+    if body.contains(&0) {
+        return Err(Unreadable::unparseable("The body holds a zero byte, which JSON does not allow."));
+    }
+    if std::str::from_utf8(body).is_err() {
+        return Err(Unreadable::unparseable("The body is not UTF-8."));
+    }
+    Ok(())
+}
+
+/// What a parse may use up and what it finds out on the way.
+#[derive(Default)]
+struct Budget {
+    nodes: Cell<usize>,
+    floats: Cell<bool>,
+    duplicates: RefCell<BTreeSet<String>>,
+}
+
+impl Budget {
+    fn spend<E: serde::de::Error>(&self) -> Result<(), E> {
+        self.nodes.set(self.nodes.get() + 1);
+        if self.nodes.get() > NODES_MAX { Err(E::custom("over the node budget")) } else { Ok(()) }
+    }
+}
+
+fn read(body: &[u8], budget: &Budget) -> Result<Rcvar, Unreadable> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let parsed = Seed(budget).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    parsed.map_err(|error| {
+        if budget.nodes.get() > NODES_MAX {
+            let message = format!("The document holds more than {NODES_MAX} values.");
+            return Unreadable { reason: Reason::Limits, message };
+        }
+        // serde_json's own words name a position and never a value, except for custom errors, which are ours.
+        let said = error.to_string();
+        let said = said.split(" at line ").next().unwrap_or_default();
+        Unreadable::unparseable(format!("The body is not JSON: {said} (line {}, column {}).", error.line(), error.column()))
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a>(&'a Budget);
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Rcvar;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Rcvar, D::Error> {
+        self.0.spend()?;
+        from.deserialize_any(self).map(Rcvar::new)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Variable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Variable, E> {
+        Ok(Variable::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Variable, E> {
+        Ok(Variable::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Variable, E> {
+        Ok(Variable::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Variable, E> {
+        self.0.floats.set(true);
+        if value == 0.0 && value.is_sign_negative() {
+            return Ok(Variable::Number(0.into()));
+        }
+        serde_json::Number::from_f64(value).map(Variable::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Variable, E> {
+        Ok(Variable::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Variable, E> {
+        Ok(Variable::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Variable, E> {
+        Ok(Variable::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Variable, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = from.next_element_seed(self)? {
+            entries.push(entry);
+        }
+        Ok(Variable::Array(entries))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Variable, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some(name) = from.next_key::<String>()? {
+            let value = from.next_value_seed(self)?;
+            match members.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(mut place) => {
+                    let mut duplicates = self.0.duplicates.borrow_mut();
+                    if duplicates.len() < DUPLICATES_MAX {
+                        duplicates.insert(place.key().clone());
+                    }
+                    place.insert(value);
+                }
+            }
+        }
+        Ok(Variable::Object(members))
+    }
+}
+
+/// Puts quotes around every number that would lose digits, in a body that is known to be JSON; `None` if there is none.
+///
+/// An id of twenty digits must reach the CRM as those twenty digits.
+fn quote_inexact(body: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+    let mut quoted = Vec::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(&byte) = body.get(at) {
+        match byte {
+            b'"' => at = string_end(body, at),
+            b'-' | b'0'..=b'9' => {
+                let token: &[u8] = body[at..].split(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).next().unwrap_or_default();
+                if token.len() > NUMBER_CHARS_MAX {
+                    return Err(Unreadable::unparseable(format!("The body holds a number of more than {NUMBER_CHARS_MAX} characters.")));
+                }
+                if !survives(&String::from_utf8_lossy(token)) {
+                    quoted.extend_from_slice(&body[copied..at]);
+                    quoted.push(b'"');
+                    quoted.extend_from_slice(token);
+                    quoted.push(b'"');
+                    copied = at + token.len();
+                }
+                at += token.len().max(1);
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Ok(None);
+    }
+    quoted.extend_from_slice(&body[copied..]);
+    Ok(Some(quoted))
+}
+
+/// The position after the string that starts at `start`.
+fn string_end(body: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(&byte) = body.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    body.len()
+}
+
+/// Whether a number's text comes back with the same digits from what it is parsed into.
+pub(crate) fn survives(token: &str) -> bool {
+    if !token.contains(['.', 'e', 'E']) {
+        return token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok();
+    }
+    match (decimal(token), token.parse::<f64>()) {
+        (Some(written), Ok(parsed)) => decimal(&format!("{parsed:e}")) == Some(written),
+        (None, _) | (_, Err(_)) => false,
+    }
+}
+
+/// Sign, significant digits and the exponent of the last of them: equal for texts of the same value.
+fn decimal(token: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+    let negative = mantissa.starts_with('-');
+    let (whole, fraction) = mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+    let mut exponent = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0').trim_end_matches('0');
+    if significant.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    exponent = exponent.checked_add(i64::try_from(digits.len() - digits.trim_end_matches('0').len()).ok()?)?;
+    Some((negative, significant.to_owned(), exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(body: &str) -> String {
+        let document = parse(format!(r#"{{"v":{body}}}"#).as_bytes()).unwrap();
+        document.root.as_object().unwrap()["v"].to_string()
+    }
+
+    fn refused(body: &[u8]) -> Unreadable {
+        parse(body).unwrap_err()
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        for (written, held) in [
+            ("9007199254740993", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551616", r#""18446744073709551616""#),
+            ("100000000000000000000", r#""100000000000000000000""#),
+            ("-9223372036854775809", r#""-9223372036854775809""#),
+            ("0.1000000000000000055", r#""0.1000000000000000055""#),
+            ("1e-400", r#""1e-400""#),
+            ("1.10", "1.1"),
+            ("-0", "0"),
+            ("-0.0", "0"),
+            ("1e3", "1000.0"),
+            (r#"["1e-400",1e-400,"\"",1e-400]"#, r#"["1e-400","1e-400","\"","1e-400"]"#),
+        ] {
+            assert_eq!(value(written), held, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused_with_a_reason() {
+        let deep = [vec![b'['; 200], vec![b']'; 200]].concat();
+        let digits = format!(r#"{{"v":{}.0}}"#, "1".repeat(65));
+        for (body, said) in [
+            (&b""[..], "empty"),
+            (b" \r\n\t ", "empty"),
+            (b"\xef\xbb\xbf{}", "byte order mark"),
+            (b"\xff\xfe{\0}\0", "UTF-16"),
+            (b"{\0}\0", "UTF-16"),
+            (b"\0{\0}", "UTF-16"),
+            (b"{\"a\":\"\0\"}", "zero byte"),
+            (b"{\"a\":\"\xc0\xaf\"}", "not UTF-8"),
+            (b"{\"a\":\"\xed\xa0\x80\"}", "not UTF-8"),
+            (b"null", "is null"),
+            (b"1", "is a number"),
+            (b"\"x\"", "is a string"),
+            (b"[]", "is a list"),
+            (&deep, "recursion limit"),
+            (b"{} {}", "trailing characters"),
+            (b"{\"a\":1,}", "trailing comma"),
+            (b"{/**/}", "not JSON"),
+            (b"{'a':1}", "not JSON"),
+            (b"{\"a\":NaN}", "not JSON"),
+            (b"{\"a\":01}", "not JSON"),
+            (b"{\"a\":\"\n\"}", "control character"),
+            (b"{\"a\":\"\\ud800\"}", "not JSON"),
+            (b"{\"a\":1e400}", "out of range"),
+            (b"{\"a\":", "EOF"),
+            (digits.as_bytes(), "more than 64 characters"),
+        ] {
+            let refused = refused(body);
+            assert_eq!(refused.reason, Reason::Unparseable);
+            assert!(refused.message.contains(said), "{:?}: {}", String::from_utf8_lossy(&body[..body.len().min(40)]), refused.message);
+        }
+    }
+
+    #[test]
+    fn a_document_of_too_many_values_is_over_a_limit() {
+        let body = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(NODES_MAX));
+        assert_eq!(refused(body.as_bytes()).reason, Reason::Limits);
+        let body = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(NODES_MAX - 10));
+        assert!(parse(body.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_is_noted() {
+        let document = parse(br#"{"a":{"b":1,"b":2},"c":1}"#).unwrap();
+        assert_eq!(document.duplicates.into_iter().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn the_errors_never_show_a_value() {
+        let refused = refused(br#"{"email":"ada@example.com",}"#);
+        assert!(!refused.message.contains("ada"), "{}", refused.message);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn any_doubles_text_is_read_as_it_is_written(value in proptest::num::f64::NORMAL) {
+            proptest::prop_assert!(survives(&format!("{value:e}")));
+        }
+    }
+}

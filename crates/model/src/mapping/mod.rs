@@ -1,0 +1,22 @@
+//! From a body to a canonical event.
+//!
+//! A mapping is compiled once from data (see [`crate::source`]). Reading a body with it decides everything that can be
+//! known before routing: what happened, to whom, when, and under which key.
+//!
+//! Canonical names: `external_id`, `email`, `phone_e164` and `domain` are identity; `full_name` is split into
+//! `first_name` and `last_name`; every other name is an attribute.
+
+mod compile;
+mod content;
+mod document;
+mod expression;
+mod key;
+mod normalize;
+mod read;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use compile::Mapping;
+pub use document::NODES_MAX;
+pub use key::KEY_BYTES_MAX;
+pub use read::ReadContext;

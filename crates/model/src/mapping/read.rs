@@ -1,0 +1,458 @@
+//! One body, read with one mapping.
+
+use std::time::Duration;
+
+use jmespath::{Rcvar, Variable};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::compile::{Compiled, EventRule, Field, Mapping, Place, Rule};
+use super::document::{self, Document, Unreadable};
+use super::expression::Found;
+use super::key::{self, Tail};
+use super::normalize::{ID_BYTES_MAX, Normalizer, Unusable, moment, normalize, scalar_text, split_name};
+use super::content;
+use crate::event::{Audit, SCHEMA_VERSION, Warning};
+use crate::seal::HashKey;
+use crate::source::{Source, Unmatched};
+use crate::{Event, EventId, Identity, RawEventId, Reading, Reason, Received, Time};
+
+/// How far ahead of us a sender's clock may be.
+const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// What is further ahead than this is no clock's error.
+const AHEAD_REFUSED: Duration = Duration::from_secs(24 * 3600);
+/// 2000-01-01T00:00:00Z: what is older is a default value, not a moment.
+const EARLIEST: Time = Time::from_seconds(946_684_800);
+/// Most warnings of one event.
+const WARNINGS_MAX: usize = 32;
+
+/// What reading needs besides the request.
+pub struct ReadContext<'a> {
+    /// When the request arrived.
+    pub received_at: Time,
+    /// The raw event's id.
+    pub raw_event: RawEventId,
+    /// `traceparent`'s trace id, `X-Correlation-Id`, or the raw event's id.
+    pub correlation_id: &'a str,
+    /// Headers whose values are signed, by the scheme's names in lower case: only these may become keys.
+    pub signed_headers: &'a [String],
+    /// For keys made from identity and time.
+    pub hash_key: &'a HashKey,
+    /// Makes the events' ids.
+    pub event_id: &'a mut dyn FnMut() -> EventId,
+}
+
+impl Source {
+    /// What a verified request holds. Never empty: a body that cannot be read is a dead letter.
+    pub fn read(&self, request: &Received<'_>, context: &mut ReadContext<'_>) -> Vec<Reading> {
+        let mut reader = Reader { source: self, mapping: &self.mapping, request, context, root: None, warnings: Vec::new() };
+        vec![reader.read()]
+    }
+
+    /// Tells "same key, same content" from "same key, other content", under one mapping version.
+    ///
+    /// Over type, identity and attributes. Not over `occurred_at`, which may be the time of receipt and so differ
+    /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
+    pub fn content_hash(&self, event: &Event) -> [u8; 16] {
+        let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
+        let content = serde_json::to_vec(&(&event.event_type, &event.identity, attributes)).unwrap_or_default();
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&Sha256::digest(&content)[..16]);
+        hash
+    }
+}
+
+struct Reader<'a, 'c> {
+    source: &'a Source,
+    mapping: &'a Mapping,
+    request: &'a Received<'a>,
+    context: &'a mut ReadContext<'c>,
+    root: Option<Rcvar>,
+    warnings: Vec<Warning>,
+}
+
+/// A value as it was found.
+enum Fetched {
+    /// Nothing there.
+    Absent,
+    /// There, and null or empty.
+    Blank,
+    Value(Rcvar),
+}
+
+/// A value as it can be used.
+enum Outcome {
+    Absent,
+    Clear,
+    Value(Value),
+}
+
+/// Where the id of a key comes from.
+struct Id {
+    tail: Tail,
+    /// The id itself, where it is short and printable.
+    shown: Option<String>,
+    fallback: bool,
+}
+
+impl Reader<'_, '_> {
+    fn read(&mut self) -> Reading {
+        let parsed = content::check(self.request, self.mapping.content_types.as_deref()).and_then(|()| document::parse(self.request.body));
+        let document = match parsed {
+            Ok(document) => document,
+            Err(unreadable) => return self.unreadable(unreadable),
+        };
+        self.root = Some(document.root.clone());
+        let vendor_type = self.text(&self.mapping.vendor_type);
+        if let Some(reading) = self.duplicates(&document, &vendor_type) {
+            return reading;
+        }
+        let mapping = self.mapping;
+        for rule in &mapping.rules {
+            match rule {
+                Rule::Event(rule) if self.fits(rule, &vendor_type) => return self.event(rule, &vendor_type),
+                Rule::Ignore(types) if types.iter().any(|pattern| pattern.fits(&vendor_type)) => return self.ignored(&vendor_type),
+                Rule::Event(_) | Rule::Ignore(_) => {}
+            }
+        }
+        match mapping.unmatched {
+            Unmatched::Ignore => self.ignored(&vendor_type),
+            Unmatched::DeadLetter => self.unmapped(&vendor_type),
+        }
+    }
+
+    fn warn(&mut self, kind: &str, message: String) {
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(Warning { kind: kind.to_owned(), message });
+        }
+    }
+
+    fn unreadable(&mut self, unreadable: Unreadable) -> Reading {
+        // The type may be in a header, which can be read whatever the body is.
+        let vendor_type = self.text(&self.mapping.vendor_type);
+        let event_type = key::type_for_key(&vendor_type);
+        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.request.body));
+        Reading::DeadLetter { reason: unreadable.reason, message: unreadable.message, event_type, idempotency_key, partial: None }
+    }
+
+    /// Parsers differ in which of two equal names wins, so nothing is read from a document where it matters.
+    fn duplicates(&mut self, document: &Document, vendor_type: &str) -> Option<Reading> {
+        if document.duplicates.is_empty() {
+            return None;
+        }
+        let mapped = document.duplicates.iter().find(|name| self.mapping.names.contains(*name));
+        let message = match mapped {
+            Some(name) => format!("The name `{name}` occurs twice in one object of the payload, and the mapping reads it: which one is meant is not known."),
+            None if self.mapping.reads_any_name => "A name occurs twice in one object of the payload, and the mapping may read it: which one is meant is not known.".to_owned(),
+            None => {
+                let count = document.duplicates.len();
+                self.warn("duplicate_name", format!("{count} name(s) occur twice in one object of the payload; the mapping reads none of them."));
+                return None;
+            }
+        };
+        let event_type = key::type_for_key(vendor_type);
+        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.request.body));
+        Some(Reading::DeadLetter { reason: Reason::Unparseable, message, event_type, idempotency_key, partial: None })
+    }
+
+    fn fits(&mut self, rule: &EventRule, vendor_type: &str) -> bool {
+        if !rule.on.is_empty() && !rule.on.iter().any(|pattern| pattern.fits(vendor_type)) {
+            return false;
+        }
+        let (Some(when), Some(root)) = (&rule.when, &self.root) else { return rule.when.is_none() };
+        match when.evaluate(root) {
+            Ok(value) => value.is_truthy(),
+            Err(message) => {
+                self.warn("expression_failed", message);
+                false
+            }
+        }
+    }
+
+    fn ignored(&mut self, vendor_type: &str) -> Reading {
+        let event_type = key::type_for_key(vendor_type);
+        let id = self.id(self.mapping.id.as_ref());
+        Reading::Ignored { idempotency_key: key::key(&self.source.name, &event_type, &id.tail), event_type }
+    }
+
+    fn unmapped(&mut self, vendor_type: &str) -> Reading {
+        let event_type = key::type_for_key(vendor_type);
+        let id = self.id(self.mapping.id.as_ref());
+        let idempotency_key = key::key(&self.source.name, &event_type, &id.tail);
+        let message = match self.warnings.iter().find(|warning| warning.kind == "expression_failed") {
+            Some(warning) => format!("No entry of the source's mapping fits this payload (type `{event_type}`). {}", warning.message),
+            None => format!("No entry of the source's mapping fits this payload (type `{event_type}`)."),
+        };
+        Reading::DeadLetter { reason: Reason::Unmapped, message, event_type, idempotency_key, partial: None }
+    }
+
+    fn event(&mut self, rule: &EventRule, vendor_type: &str) -> Reading {
+        let mut refusals = Vec::new();
+        let event_type = self.event_type(rule, vendor_type, &mut refusals);
+        let (occurred_at, said_when) = self.occurred_at(rule.occurred_at.as_ref(), &mut refusals);
+        let mut event = self.blank(event_type, occurred_at);
+        for (field, compiled) in &rule.fields {
+            match self.value(compiled, *field == Field::ExternalId) {
+                Ok(outcome) => self.place(field, outcome, &mut event),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        let id = self.event_key(rule, &event, said_when, &mut refusals);
+        event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
+        event.event_id = format!("{}:{}", self.source.name, id.shown.as_deref().unwrap_or(id.tail.as_str()));
+        if !refusals.is_empty() {
+            return Reading::DeadLetter {
+                reason: Reason::SchemaMismatch,
+                message: refusals.join(" "),
+                event_type: event.event_type.clone(),
+                idempotency_key: event.idempotency_key.clone(),
+                partial: Some(Box::new(event)),
+            };
+        }
+        Reading::Event { event: Box::new(event), trust: self.source.trust, fallback_key: id.fallback, warnings: std::mem::take(&mut self.warnings) }
+    }
+
+    fn blank(&mut self, event_type: String, occurred_at: Time) -> Event {
+        Event {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            event_id: String::new(),
+            event_type,
+            source: self.source.name.clone(),
+            occurred_at,
+            idempotency_key: String::new(),
+            identity: Identity::default(),
+            attributes: Default::default(),
+            routing: Vec::new(),
+            mapping_version: self.mapping.version.clone(),
+            audit: Audit {
+                received_at: self.context.received_at,
+                raw_event_ref: self.context.raw_event.to_string(),
+                normalized_event_ref: (self.context.event_id)().to_string(),
+                correlation_id: self.context.correlation_id.to_owned(),
+            },
+        }
+    }
+
+    fn event_type(&mut self, rule: &EventRule, vendor_type: &str, refusals: &mut Vec<String>) -> String {
+        let event_type = self.text(&rule.event_type);
+        if key::is_event_type(&event_type) {
+            return event_type;
+        }
+        refusals.push(format!("{}: is not an event type: it is empty, longer than {} bytes, or holds something else than letters, digits and `. _ - / :`.", rule.event_type.label, key::TYPE_BYTES_MAX));
+        key::type_for_key(vendor_type)
+    }
+
+    /// When it happened, and whether that is the sender's word.
+    fn occurred_at(&mut self, compiled: Option<&Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
+        let received_at = self.context.received_at;
+        let Some(compiled) = compiled else { return (received_at, false) };
+        let fetched = match self.fetch(compiled) {
+            Ok(Fetched::Value(value)) => match compiled.how {
+                Normalizer::Datetime(unit) => moment(&value, unit).map(Some),
+                _ => moment(&value, None).map(Some),
+            },
+            Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
+            Err(unusable) => Err(unusable),
+        };
+        match fetched {
+            Ok(None) if compiled.required => refusals.push(format!("{}: is missing, and the mapping requires it.", compiled.label)),
+            Ok(None) => self.warn("occurred_at_missing", format!("{}: is missing; the time of receipt is used.", compiled.label)),
+            Ok(Some(at)) if at > received_at + AHEAD_REFUSED => refusals.push(format!("{}: is more than 24 hours in the future.", compiled.label)),
+            Ok(Some(at)) if at < EARLIEST => refusals.push(format!("{}: is before the year 2000.", compiled.label)),
+            Ok(Some(at)) if at > received_at + AHEAD_MAX => {
+                self.warn("occurred_at_clamped", format!("{}: is more than 5 minutes in the future; the time of receipt is used.", compiled.label));
+            }
+            Ok(Some(at)) => return (at, true),
+            Err(unusable) => refusals.push(format!("{}: {}.", compiled.label, unusable.found)),
+        }
+        (received_at, false)
+    }
+
+    /// A usable value, or the sentence that says why there is none.
+    fn value(&mut self, compiled: &Compiled, is_key: bool) -> Result<Outcome, String> {
+        let normalized = self.fetch(compiled).and_then(|fetched| match fetched {
+            Fetched::Absent => Ok(None),
+            Fetched::Blank if compiled.clear => Ok(Some(Outcome::Clear)),
+            Fetched::Blank => Ok(None),
+            Fetched::Value(value) => normalize(compiled.how, &value).map(|value| value.map(Outcome::Value)),
+        });
+        match normalized {
+            Ok(Some(Outcome::Value(value))) => Ok(Outcome::Value(self.bounded(value, compiled))),
+            Ok(Some(outcome)) => Ok(outcome),
+            Ok(None) if compiled.required => Err(format!("{}: is missing, and the mapping requires it.", compiled.label)),
+            Ok(None) => Ok(compiled.default.clone().map_or(Outcome::Absent, Outcome::Value)),
+            Err(unusable) if compiled.required || is_key => Err(format!("{}: {}.", compiled.label, unusable.found)),
+            Err(unusable) => {
+                self.warn(unusable.kind, format!("{}: {}; it was left out.", compiled.label, unusable.found));
+                Ok(Outcome::Absent)
+            }
+        }
+    }
+
+    /// Cut to its length where the mapping says so, and without the one character that databases refuse.
+    fn bounded(&mut self, value: Value, compiled: &Compiled) -> Value {
+        let Value::String(mut text) = value else { return value };
+        if text.contains('\0') {
+            text = text.replace('\0', "\u{fffd}");
+            self.warn("nul_replaced", format!("{}: holds the character U+0000, which no database keeps; U+FFFD stands in its place.", compiled.label));
+        }
+        if let Some((end, _)) = compiled.truncate.and_then(|most| text.char_indices().nth(most)) {
+            text.truncate(end);
+            self.warn("truncated", format!("{}: is longer than the mapping allows and was cut.", compiled.label));
+        }
+        Value::String(text)
+    }
+
+    fn place(&mut self, field: &Field, outcome: Outcome, event: &mut Event) {
+        let value = match outcome {
+            Outcome::Absent => return,
+            Outcome::Clear => Value::Null,
+            Outcome::Value(value) => value,
+        };
+        let text = value.as_str().map(str::to_owned);
+        match field {
+            Field::ExternalId => event.identity.contact_external_id = text.map(|id| if self.mapping.shared { id } else { format!("{}:{id}", self.source.name) }),
+            Field::Email => event.identity.email = text,
+            Field::Phone => event.identity.phone_e164 = text,
+            Field::Domain => event.identity.domain = text,
+            Field::FullName => {
+                let (first, last) = split_name(&text.unwrap_or_default());
+                for (name, part) in [("first_name", first), ("last_name", last)] {
+                    if let Some(part) = part {
+                        // `full_name` comes after `first_name` and before `last_name`; whichever is mapped by itself wins.
+                        event.attributes.entry(name.to_owned()).or_insert(Value::String(part));
+                    }
+                }
+            }
+            Field::Attribute(name) => {
+                event.attributes.insert(name.clone(), value);
+            }
+        }
+    }
+
+    /// The last part of the key, by the rules of [`super::key`].
+    fn event_key(&mut self, rule: &EventRule, event: &Event, said_when: bool, refusals: &mut Vec<String>) -> Id {
+        let identity = &event.identity;
+        let known = identity.contact_external_id.is_some() || identity.email.is_some() || identity.phone_e164.is_some() || identity.domain.is_some();
+        if rule.id.is_none() && known && said_when {
+            return Id { tail: Tail::fallback(self.context.hash_key, identity, event.occurred_at), shown: None, fallback: true };
+        }
+        let id = self.id(rule.id.as_ref());
+        if id.shown.as_deref().is_some_and(|id| id.contains('\0')) {
+            refusals.push("`id`: holds the character U+0000, which no database keeps in a key.".to_owned());
+        }
+        id
+    }
+
+    /// The configured id where it is there and signed, else the body's hash.
+    fn id(&mut self, compiled: Option<&Compiled>) -> Id {
+        let body = Id { tail: Tail::body(self.request.body), shown: None, fallback: false };
+        let Some(compiled) = compiled else { return body };
+        let signed = match &compiled.place {
+            Place::Header(name) => self.context.signed_headers.iter().any(|signed| signed == name),
+            // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
+            Place::Query(_) => false,
+            Place::Expression(_) | Place::Constant(_) => true,
+        };
+        if !signed {
+            self.warn("unsigned_id", format!("{}: is not signed, so the body's hash is the key.", compiled.label));
+            return body;
+        }
+        let text = match self.fetch(compiled) {
+            Ok(Fetched::Value(value)) => scalar_text(&value).map(Some),
+            Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
+            Err(unusable) => Err(unusable),
+        };
+        match text {
+            Ok(Some(text)) if !text.is_empty() => {
+                let tail = Tail::id(&text);
+                let shown = (text.len() <= ID_BYTES_MAX && !text.chars().any(|letter| letter.is_control() && letter != '\0')).then_some(text);
+                Id { tail, shown, fallback: false }
+            }
+            Ok(_) => {
+                self.warn("id_missing", format!("{}: is missing, so the body's hash is the key.", compiled.label));
+                body
+            }
+            Err(unusable) => {
+                self.warn("unusable_id", format!("{}: {}, so the body's hash is the key.", compiled.label, unusable.found));
+                body
+            }
+        }
+    }
+
+    /// A value as a text; empty where there is none.
+    fn text(&self, compiled: &Compiled) -> String {
+        match self.fetch(compiled) {
+            Ok(Fetched::Value(value)) => scalar_text(&value).unwrap_or_default(),
+            Ok(Fetched::Absent | Fetched::Blank) | Err(_) => String::new(),
+        }
+    }
+
+    fn fetch(&self, compiled: &Compiled) -> Result<Fetched, Unusable> {
+        match &compiled.place {
+            Place::Constant(value) => Ok(Fetched::Value(value.clone())),
+            Place::Header(name) => match self.source.headers.header(self.request, name) {
+                Ok(Some(bytes)) => text_value(bytes),
+                Ok(None) => Ok(Fetched::Absent),
+                Err(()) => Err(Unusable { kind: "header_doubled", found: "says more than one thing".to_owned() }),
+            },
+            Place::Query(name) => match query_parameter(self.request.query(), name) {
+                Ok(Some(bytes)) => text_value(&bytes),
+                Ok(None) => Ok(Fetched::Absent),
+                Err(()) => Err(Unusable { kind: "query_doubled", found: "occurs twice".to_owned() }),
+            },
+            Place::Expression(expression) => {
+                let Some(root) = &self.root else { return Ok(Fetched::Absent) };
+                let value = match expression.find(root) {
+                    Some(Found::Absent) => return Ok(Fetched::Absent),
+                    Some(Found::Value(value)) => value.clone(),
+                    None => expression.evaluate(root).map_err(|found| Unusable { kind: "expression_failed", found })?,
+                };
+                Ok(match &*value {
+                    Variable::Null => Fetched::Blank,
+                    Variable::String(text) if text.is_empty() => Fetched::Blank,
+                    Variable::Bool(_) | Variable::String(_) | Variable::Number(_) | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => Fetched::Value(value),
+                })
+            }
+        }
+    }
+}
+
+fn text_value(bytes: &[u8]) -> Result<Fetched, Unusable> {
+    match std::str::from_utf8(bytes).map(str::trim) {
+        Ok("") => Ok(Fetched::Blank),
+        Ok(text) => Ok(Fetched::Value(Rcvar::new(Variable::String(text.to_owned())))),
+        Err(_) => Err(Unusable { kind: "not_utf8", found: "is not UTF-8".to_owned() }),
+    }
+}
+
+/// A parameter's bytes, decoded; an error if it occurs twice.
+fn query_parameter(query: &str, name: &str) -> Result<Option<Vec<u8>>, ()> {
+    let mut found = query.split('&').filter_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent_decoded(key) == name.as_bytes()).then(|| percent_decoded(value))
+    });
+    let first = found.next();
+    if found.next().is_some() { Err(()) } else { Ok(first) }
+}
+
+/// `+` is a space and `%2B` a plus; what is no escape stands for itself.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escape = bytes.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|digits| hex::decode(digits).ok());
+        match escape {
+            Some(escaped) => {
+                decoded.extend(escaped);
+                at += 3;
+            }
+            None => {
+                decoded.push(if byte == b'+' { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    decoded
+}

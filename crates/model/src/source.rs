@@ -1,0 +1,531 @@
+//! Sources: where webhooks come from, as written in the configuration and in the presets, and as compiled.
+//!
+//! A preset is a file of the same form as `[sources.NAME]`; whatever a user's source says is laid over it. Everything
+//! that is wrong is found when the configuration is read, all of it at once, and nothing is left to the first event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::mapping::Mapping;
+use crate::signature::{Scheme, Verifier};
+
+/// Largest body that is accepted where the source says nothing else, in bytes.
+pub const BODY_MAX_DEFAULT: usize = 1 << 20;
+/// Largest `body_max` that may be configured, in bytes.
+pub const BODY_MAX_LIMIT: usize = 32 << 20;
+/// Trust of a source that says nothing else.
+pub const TRUST_DEFAULT: u8 = 50;
+
+/// Words that a source must not be called: they stand for other things where a source's name stands.
+const RESERVED_NAMES: [&str; 7] = ["action", "crm", "domain", "email", "external_id", "phone_e164", "rejected"];
+
+/// Something wrong in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, below the table that was compiled: `events.0.fields.email.as`. Empty for the table itself.
+    pub key: String,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// A problem at a key.
+    pub fn new(key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into(), remedy: remedy.into() }
+    }
+
+    /// The same, seen from further out.
+    #[must_use]
+    pub fn below(mut self, outer: &str) -> Self {
+        self.key = if self.key.is_empty() { outer.to_owned() } else { format!("{outer}.{}", self.key) };
+        self
+    }
+}
+
+/// What becomes of an event that no mapping fits and that is not listed as irrelevant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unmatched {
+    /// Kept and counted, nothing else.
+    Ignore,
+    /// A dead letter `unmapped`.
+    #[default]
+    DeadLetter,
+}
+
+/// `[sources.NAME]` without its `secrets`, and the same of a preset.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct SourceDef {
+    /// The preset that this source starts from.
+    pub preset: Option<String>,
+    /// The signature's scheme (see `signature`), or single keys of it that are laid over the preset's.
+    pub signature: Option<toml::Table>,
+    /// 0 to 100, default 50: whose word counts more when sources disagree.
+    pub trust: Option<i64>,
+    /// What becomes of an event that nothing fits; default `dead_letter`.
+    pub unmatched: Option<Unmatched>,
+    /// The vendor's own word for what happened, compared with `ignore` and `on`; default: the first of the payload's
+    /// `type`, `event_type`, `event`.
+    pub vendor_type: Option<ValueDef>,
+    /// Vendor's types that are irrelevant; a trailing `*` stands for anything.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// The vendor's id of an event, where an `events` entry has none of its own.
+    pub id: Option<ValueDef>,
+    /// When it happened, where an `events` entry has none of its own.
+    pub occurred_at: Option<ValueDef>,
+    /// What events there are; the first that fits is taken.
+    #[serde(default)]
+    pub events: Vec<EventDef>,
+    /// Largest body in bytes; default 1 MiB, at most 32 MiB.
+    pub body_max: Option<u64>,
+    /// Answer without a body, for vendors that forbid one.
+    pub empty_answer: Option<bool>,
+    /// External ids of this source mean the same as in other sources with `shared = true`.
+    pub shared: Option<bool>,
+    /// Canonical names, or plain paths of the payload, whose values may differ between copies of one event.
+    #[serde(default)]
+    pub volatile: Vec<String>,
+    /// Media types that are read as JSON; `none` stands for a request that names none. Default: `application/json`
+    /// and its kin (`…+json`), `text/plain`, and none.
+    pub content_types: Option<Vec<String>>,
+    /// The country whose national phone numbers are understood, where a field has no `region` of its own: `US`.
+    pub region: Option<String>,
+    /// The source once existed: answered with 503, never with 404, because some vendors switch off at once on 404.
+    pub retired: Option<bool>,
+}
+
+/// One entry of `events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventDef {
+    /// JMESPath over the payload; the entry fits where it is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// Vendor's types that the entry fits; a trailing `*` stands for anything. With `when`, both must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// What happened: a literal, or a table such as `{ from = "type" }`.
+    #[serde(rename = "type", default)]
+    pub event_type: TypeDef,
+    /// The vendor's id of the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ValueDef>,
+    /// When it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<ValueDef>,
+    /// `s`, `ms` or `us`, where `occurred_at` is a number; the same as `unit` in its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at_unit: Option<String>,
+    /// Canonical name to value.
+    #[serde(default)]
+    pub fields: BTreeMap<String, ValueDef>,
+}
+
+/// Where a value is and what is to be made of it: a JMESPath expression, or a table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct ValueDef {
+    /// JMESPath over the payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// A header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// A parameter of the query string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The value itself.
+    #[serde(rename = "const", default, skip_serializing_if = "Option::is_none")]
+    pub constant: Option<Value>,
+    /// The normalizer: `text`, `lower`, `email`, `phone`, `domain`, `number`, `boolean`, `datetime`, `date`, `full_name`.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub normalizer: Option<String>,
+    /// Without it the event is a dead letter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    /// `phone`: the country whose national numbers are understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// `datetime`: what a number counts since 1970: `s`, `ms` or `us`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// A null or an empty text in the payload blanks the field in the CRM.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clear: bool,
+    /// The value where the payload has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    /// Cuts a text to this many characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<u64>,
+}
+
+impl ValueDef {
+    /// What the plain string form stands for.
+    pub fn expression(text: impl Into<String>) -> Self {
+        Self { from: Some(text.into()), ..Self::default() }
+    }
+
+    /// A value that is always the same.
+    pub fn constant(value: impl Into<Value>) -> Self {
+        Self { constant: Some(value.into()), ..Self::default() }
+    }
+}
+
+impl Serialize for ValueDef {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, to)
+    }
+}
+
+/// Reads a string as `plain` says and a table as [`ValueDef`], through whatever watches the keys that go by.
+struct StringOrTable(fn(String) -> ValueDef);
+
+impl<'de> Visitor<'de> for StringOrTable {
+    type Value = ValueDef;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, or a table with one of `from`, `header`, `query`, `const`")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<ValueDef, E> {
+        Ok(self.0(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<ValueDef, A::Error> {
+        ValueDef::deserialize(MapAccessDeserializer::new(members))
+    }
+}
+
+impl<'de> Deserialize<'de> for ValueDef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(StringOrTable(Self::expression))
+    }
+}
+
+/// An event's type: a literal, or a table like that of any other value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TypeDef(pub ValueDef);
+
+impl Serialize for TypeDef {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        ValueDef::serialize(&self.0, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for TypeDef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(StringOrTable(ValueDef::constant)).map(Self)
+    }
+}
+
+/// A vendor, as data.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Preset {
+    /// The vendor's name, for people.
+    pub title: String,
+    /// The vendor's own page on its webhooks.
+    pub docs: String,
+    /// What a person should know.
+    #[serde(default)]
+    pub notes: String,
+    /// Everything that a source says.
+    #[serde(flatten)]
+    pub source: SourceDef,
+}
+
+macro_rules! presets {
+    ($($name:literal)*) => {
+        /// Every preset: name, file, and a sample body that it maps.
+        const PRESETS: &[(&str, &str, &str)] = &[$((
+            $name,
+            include_str!(concat!("../../../presets/sources/", $name, ".toml")),
+            include_str!(concat!("../../../presets/samples/", $name, ".json")),
+        )),*];
+    };
+}
+
+presets! { "github" "shopify" "standard-webhooks" "stripe" "typeform" }
+
+/// The presets' names and the text of their files.
+pub fn presets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PRESETS.iter().map(|&(name, text, _)| (name, text))
+}
+
+/// A body such as the vendor sends, which the preset maps fully where it maps anything.
+pub fn sample(preset: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|(name, _, _)| *name == preset).map(|&(_, _, sample)| sample)
+}
+
+/// Reads a preset's file; `None` if there is no such preset.
+///
+/// # Errors
+///
+/// What is wrong with the file. It is part of the program, and a test reads every one.
+pub fn preset(name: &str) -> Option<Result<Preset, toml::de::Error>> {
+    PRESETS.iter().find(|(held, _, _)| *held == name).map(|(_, text, _)| toml::from_str(text))
+}
+
+/// A source, ready to read webhooks.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The preset it started from.
+    pub preset: Option<String>,
+    /// How its requests are signed.
+    pub scheme: Scheme,
+    /// Reads headers under their aliases. It has no secrets.
+    pub(crate) headers: Verifier,
+    /// 0 to 100.
+    pub trust: u8,
+    /// Largest body, in bytes.
+    pub body_max: usize,
+    /// Answer without a body.
+    pub empty_answer: bool,
+    /// It once existed: answered with 503.
+    pub retired: bool,
+    pub(crate) mapping: Mapping,
+}
+
+impl Source {
+    /// Lays a definition over its preset, checks everything, and compiles every expression.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, with keys below `sources.NAME`.
+    pub fn compile(name: &str, def: &SourceDef) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        check_name(name, &mut problems);
+        let base = base(def.preset.as_deref(), &mut problems);
+        let scheme = scheme(def, &base, &mut problems);
+        let trust = trust(def.trust.or(base.trust), &mut problems);
+        let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
+        let mapping = Mapping::compile(def.over(&base), &mut problems);
+        match (scheme, mapping) {
+            (Some((scheme, headers)), Some(mapping)) if problems.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                preset: def.preset.clone(),
+                scheme,
+                headers,
+                trust,
+                body_max,
+                empty_answer: def.empty_answer.or(base.empty_answer).unwrap_or(false),
+                retired: def.retired.or(base.retired).unwrap_or(false),
+                mapping,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The same source with a mapping that was in force earlier, for a replay with the original mapping.
+    ///
+    /// # Errors
+    ///
+    /// The text is not one of [`Source::mapping_text`], or what it says is no longer accepted.
+    pub fn with_mapping(&self, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let def = match serde_json::from_str(text) {
+            Ok(def) => def,
+            Err(error) => return Err(vec![Problem::new("", format!("the mapping's text cannot be read: {error}"), "Replay with the current mapping.")]),
+        };
+        match Mapping::compile(def, &mut problems) {
+            Some(mapping) if problems.is_empty() => Ok(Self { mapping, ..self.clone() }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The mapping that is in force, preset included: JSON text, the same for the same mapping.
+    pub fn mapping_text(&self) -> &str {
+        &self.mapping.text
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of [`Source::mapping_text`].
+    pub fn mapping_version(&self) -> &str {
+        &self.mapping.version
+    }
+}
+
+fn check_name(name: &str, problems: &mut Vec<Problem>) {
+    let letters = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    if name.is_empty() || name.len() > 63 || !letters {
+        let message = format!("the source's name has {} bytes or holds something else than a-z, 0-9, `-` and `_`", name.len());
+        problems.push(Problem::new("", message, "Use at most 63 lower-case letters, digits, `-` and `_`; the name is part of the URL."));
+    }
+    if RESERVED_NAMES.contains(&name) {
+        problems.push(Problem::new("", format!("a source cannot be called `{name}`: the word has another meaning in keys"), "Choose another name."));
+    }
+}
+
+fn base(preset_name: Option<&str>, problems: &mut Vec<Problem>) -> SourceDef {
+    let Some(name) = preset_name else { return SourceDef::default() };
+    match preset(name) {
+        Some(Ok(preset)) => preset.source,
+        Some(Err(error)) => {
+            problems.push(Problem::new("preset", format!("the preset `{name}` is damaged: {}", error.message()), "Report this: presets are part of the program."));
+            SourceDef::default()
+        }
+        None => {
+            let known = presets().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            problems.push(Problem::new("preset", format!("there is no preset `{name}`; there are {known}"), "Use one of these, or describe the source with `signature` and `events`."));
+            SourceDef::default()
+        }
+    }
+}
+
+fn scheme(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Option<(Scheme, Verifier)> {
+    let mut table = base.signature.clone().unwrap_or_default();
+    overlay(&mut table, def.signature.clone().unwrap_or_default());
+    if table.is_empty() {
+        // Without a known preset the complaint about the preset is enough.
+        if def.preset.is_none() {
+            problems.push(Problem::new(
+                "signature",
+                "the source has neither a `preset` nor a `signature`, so nothing could be verified",
+                "Name a preset, or write for example `signature = { algorithm = \"hmac-sha256\", header = \"x-signature\", encoding = \"hex\", signed = \"{body}\" }`.",
+            ));
+        }
+        return None;
+    }
+    const REMEDY: &str = "See the vocabulary of signatures; the presets are good examples.";
+    let scheme = match Scheme::deserialize(table) {
+        Ok(scheme) => scheme,
+        Err(error) => {
+            problems.push(Problem::new("signature", error.message().trim(), REMEDY));
+            return None;
+        }
+    };
+    match scheme.compile(&[]) {
+        Ok(headers) => Some((scheme, headers)),
+        Err(wrong) => {
+            problems.extend(wrong.into_iter().map(|problem| Problem::new(format!("signature.{}", problem.key), problem.text, REMEDY)));
+            None
+        }
+    }
+}
+
+/// Lays one table over another, key by key and table by table.
+fn overlay(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+fn trust(trust: Option<i64>, problems: &mut Vec<Problem>) -> u8 {
+    match trust.map(u8::try_from) {
+        None => TRUST_DEFAULT,
+        Some(Ok(trust)) if trust <= 100 => trust,
+        Some(_) => {
+            problems.push(Problem::new("trust", format!("trust is {}; it goes from 0 to 100", trust.unwrap_or_default()), "Use a number from 0 to 100; the default is 50."));
+            TRUST_DEFAULT
+        }
+    }
+}
+
+fn body_max(body_max: Option<u64>, problems: &mut Vec<Problem>) -> usize {
+    match body_max.map(usize::try_from) {
+        None => BODY_MAX_DEFAULT,
+        Some(Ok(bytes)) if (1..=BODY_MAX_LIMIT).contains(&bytes) => bytes,
+        Some(_) => {
+            let message = format!("body_max is {}; it goes from 1 to {BODY_MAX_LIMIT} bytes", body_max.unwrap_or_default());
+            problems.push(Problem::new("body_max", message, "Leave it out for 1 MiB, or stay below 32 MiB: a body is held in memory."));
+            BODY_MAX_DEFAULT
+        }
+    }
+}
+
+/// What decides how a body is read: everything that makes a mapping's version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MappingDef {
+    pub(crate) vendor_type: ValueDef,
+    pub(crate) id: Option<ValueDef>,
+    pub(crate) occurred_at: Option<ValueDef>,
+    pub(crate) region: Option<String>,
+    pub(crate) shared: bool,
+    pub(crate) unmatched: Unmatched,
+    pub(crate) volatile: BTreeSet<String>,
+    pub(crate) content_types: Option<Vec<String>>,
+    pub(crate) rules: Vec<RuleDef>,
+}
+
+/// One rule of a mapping. The first that fits is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RuleDef {
+    /// It becomes an event. The key is where it is in the source's own definition, if it is from there.
+    Event {
+        #[serde(skip)]
+        key: String,
+        #[serde(flatten)]
+        def: EventDef,
+    },
+    /// It is irrelevant.
+    Ignore(Vec<String>),
+}
+
+impl SourceDef {
+    /// This definition over another. An event of a type that the other has changes that one; new ones come first, then
+    /// what this one ignores, then what the other has: so a source can take in what its preset ignores, and ignore what
+    /// its preset takes in.
+    fn over(&self, base: &SourceDef) -> MappingDef {
+        let mut inherited: Vec<_> = base.events.iter().cloned().map(|def| (None, def)).collect();
+        let mut rules = Vec::new();
+        for (index, own) in self.events.iter().enumerate() {
+            let key = format!("events.{index}");
+            let mut same = inherited.iter_mut().filter(|(_, def)| def.event_type == own.event_type).peekable();
+            if same.peek().is_none() {
+                rules.push(RuleDef::Event { key, def: own.clone() });
+                continue;
+            }
+            for (held, def) in same {
+                own.lay_over(def);
+                *held = Some(key.clone());
+            }
+        }
+        rules.push(RuleDef::Ignore(self.ignore.clone()));
+        rules.extend(inherited.into_iter().map(|(key, def)| RuleDef::Event { key: key.unwrap_or_else(|| "preset".to_owned()), def }));
+        rules.push(RuleDef::Ignore(base.ignore.clone()));
+        rules.retain(|rule| !matches!(rule, RuleDef::Ignore(types) if types.is_empty()));
+        MappingDef {
+            vendor_type: self.vendor_type.clone().or(base.vendor_type.clone()).unwrap_or_else(|| ValueDef::expression("type || event_type || event")),
+            id: self.id.clone().or(base.id.clone()),
+            occurred_at: self.occurred_at.clone().or(base.occurred_at.clone()),
+            region: self.region.clone().or(base.region.clone()),
+            shared: self.shared.or(base.shared).unwrap_or(false),
+            unmatched: self.unmatched.or(base.unmatched).unwrap_or_default(),
+            volatile: self.volatile.iter().chain(&base.volatile).cloned().collect(),
+            content_types: self.content_types.clone().or(base.content_types.clone()),
+            rules,
+        }
+    }
+}
+
+impl EventDef {
+    fn lay_over(&self, under: &mut EventDef) {
+        if self.when.is_some() || !self.on.is_empty() {
+            under.when.clone_from(&self.when);
+            under.on.clone_from(&self.on);
+        }
+        for (own, held) in [(&self.id, &mut under.id), (&self.occurred_at, &mut under.occurred_at)] {
+            if own.is_some() {
+                held.clone_from(own);
+            }
+        }
+        if self.occurred_at_unit.is_some() {
+            under.occurred_at_unit.clone_from(&self.occurred_at_unit);
+        }
+        under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+}
