@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The only code that pretends to be a CRM, and misbehaves on request.
+//!
+//! [`Core`] is the CRM itself: a state machine without sockets, clock or real chance, which a simulation drives with its own
+//! time. [`Sandbox`] puts it behind a listener and makes its faults real: connections are cut, answers come late.
+//! What it speaks today is Salesforce's REST dialect; every record and call carries its dialect's name.
+
+mod core;
+mod credentials;
+mod faults;
+mod http;
+mod query;
+mod records;
+mod salesforce;
+mod schema;
+mod server;
+mod surface;
+mod writes;
+
+pub use crate::core::{CallView, Core, Options, RecordView, Stats, Touched};
+pub use crate::credentials::{Credentials, WrongCredentials};
+pub use crate::faults::{Faults, WrongFault};
+pub use crate::http::{Exchange, HttpReply, HttpRequest};
+pub use crate::server::{MAX_BODY_BYTES, Sandbox};

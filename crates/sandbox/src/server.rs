@@ -1,0 +1,194 @@
+//! The sandbox behind a listener, where a cut connection is really cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use model::Time;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::core::{Core, Options};
+use crate::http::{HttpReply, HttpRequest};
+
+/// The largest request body.
+pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+/// Connections served at once; further ones wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 1_024;
+/// How long a client may take to send a request's head, and its body.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open exchanges may take to end when the sandbox stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A sandbox that is listening. Dropping it stops it at once; [`Sandbox::stop`] lets open exchanges end.
+#[derive(Debug)]
+pub struct Sandbox {
+    core: Arc<Mutex<Core>>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// The connection is to be cut. Never shown to anyone: hyper closes a connection whose service fails, without a byte of an answer.
+#[derive(Debug, Error)]
+#[error("cut on request")]
+struct Cut;
+
+struct Served<N> {
+    core: Arc<Mutex<Core>>,
+    now: N,
+}
+
+impl Sandbox {
+    /// Serves a new [`Core`] on a listener; `now` is the clock it goes by.
+    ///
+    /// # Errors
+    ///
+    /// The listener has no address.
+    pub fn serve<N>(listener: TcpListener, seed: u64, options: Options, now: N) -> io::Result<Self>
+    where
+        N: Fn() -> Time + Send + Sync + 'static,
+    {
+        let address = listener.local_addr()?;
+        let core = Arc::new(Mutex::new(Core::new(seed, options)));
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, Arc::new(Served { core: core.clone(), now }), stopped));
+        Ok(Self { core, address, stop, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The CRM itself, for tests that look without HTTP. Hold the lock briefly: every call waits for it.
+    pub fn core(&self) -> Arc<Mutex<Core>> {
+        self.core.clone()
+    }
+
+    /// Stops accepting, lets open exchanges end for up to three seconds, and closes what is left.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(STOP_TIMEOUT, &mut self.accepting).await.is_err() {
+            self.accepting.abort();
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Ends when the sandbox is to stop.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|&stop| stop).await;
+}
+
+/// Accepts until told to stop. The connections belong to this task and end with it.
+async fn accept<N>(listener: TcpListener, served: Arc<Served<N>>, mut stopped: watch::Receiver<bool>)
+where
+    N: Fn() -> Time + Send + Sync + 'static,
+{
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let place = room.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            biased;
+            () = told(&mut stopped) => break,
+            Some(_) = connections.join_next() => {}
+            (place, accepted) = next => match accepted {
+                Ok((stream, _)) => {
+                    let connection = connect(stream, served.clone(), stopped.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Mostly too many open files: waiting lets connections end.
+                    tracing::warn!(%error, "the sandbox cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connect<N>(stream: TcpStream, served: Arc<Served<N>>, mut stopped: watch::Receiver<bool>)
+where
+    N: Fn() -> Time + Send + Sync + 'static,
+{
+    // Answers are written whole, so waiting to fill a packet would only add latency.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let served = served.clone();
+        async move { served.answer(request).await }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+        // A client that hangs up and a cut of our own both end here; neither is news.
+        _ = connection.as_mut() => {}
+    }
+}
+
+impl<N: Fn() -> Time> Served<N> {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
+        let (head, body) = request.into_parts();
+        let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                return Ok(respond(HttpReply::text(413, "text/plain", "the body is over 10 MiB\n")));
+            }
+            Ok(Err(_)) => return Err(Cut),
+            Err(_) => return Ok(respond(HttpReply::text(408, "text/plain", "the body took too long\n"))),
+        };
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let headers: Vec<(String, String)> =
+            head.headers.iter().map(|(name, value)| (name.as_str().into(), text(value.as_bytes()))).collect();
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let incoming = Core::read(&HttpRequest { method: head.method.as_str(), target, headers: &headers, body: &body });
+        let now = (self.now)();
+        let exchange = self.core.lock().unwrap_or_else(PoisonError::into_inner).take(incoming, now);
+        if !exchange.latency.is_zero() {
+            tokio::time::sleep(exchange.latency).await;
+        }
+        exchange.reply.map(respond).ok_or(Cut)
+    }
+}
+
+fn respond(reply: HttpReply) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in reply.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
