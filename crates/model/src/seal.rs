@@ -332,3 +332,164 @@ fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], SealError> {
 fn take_text(rest: &mut &[u8]) -> Result<String, SealError> {
     String::from_utf8(take(rest)?.to_vec()).map_err(|_| SealError::Damaged)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NONCE: [u8; NONCE_BYTES] = [7; NONCE_BYTES];
+
+    fn keys(bytes: &[u8]) -> SealingKeys {
+        SealingKeys::new(bytes.iter().map(|&byte| SealingKey::new(&[byte; KEY_BYTES])).collect()).unwrap()
+    }
+
+    fn headers(names: &[&str]) -> Vec<(String, Vec<u8>)> {
+        names.iter().map(|name| ((*name).to_owned(), format!("value of {name}").into_bytes())).collect()
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_does_not_show_through() {
+        let keys = keys(&[1]);
+        let plain = "ada@example.com ".repeat(500);
+        let sealed = keys.seal(NONCE, 42, plain.as_bytes()).unwrap();
+        assert!(sealed.bytes.len() < plain.len() / 10, "compressed");
+        assert!(!sealed.bytes.windows(4).any(|window| window == b"ada@"));
+        assert_eq!(sealed.bytes[..13], [&[SEAL_VERSION], NONCE.as_slice()].concat());
+        assert_eq!(keys.open(42, sealed.key_id, &sealed.bytes).unwrap(), plain.as_bytes());
+        assert_ne!(keys.seal(NONCE, 43, plain.as_bytes()).unwrap().bytes, sealed.bytes, "each row has a key of its own");
+    }
+
+    #[test]
+    fn after_a_rotation_old_rows_open_and_new_ones_use_the_new_key() {
+        let old = keys(&[1]);
+        let both = keys(&[2, 1]);
+        let row = old.seal(NONCE, 1, b"old").unwrap();
+        assert_eq!(both.open(1, row.key_id, &row.bytes).unwrap(), b"old");
+        let new = both.seal(NONCE, 1, b"new").unwrap();
+        assert_ne!(new.key_id, row.key_id);
+        let error = old.open(1, new.key_id, &new.bytes).unwrap_err();
+        assert_eq!(error, SealError::UnknownKey(new.key_id));
+        assert!(error.to_string().contains(&format!("{:08x}", new.key_id)), "{error}");
+        assert_eq!(keys(&[2]).open(1, new.key_id, &new.bytes).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_changed_cut_or_swapped_row_does_not_open() {
+        let keys = keys(&[1, 2]);
+        let sealed = keys.seal(NONCE, 1, b"some text that is sealed").unwrap();
+        for at in 0..sealed.bytes.len() {
+            let mut changed = sealed.bytes.clone();
+            changed[at] ^= 1;
+            let expected = if at == 0 { SealError::Version(0) } else { SealError::Damaged };
+            assert_eq!(keys.open(1, sealed.key_id, &changed), Err(expected), "byte {at}");
+            assert!(keys.open(1, sealed.key_id, &sealed.bytes[..at]).is_err(), "cut at {at}");
+        }
+        assert_eq!(keys.open(2, sealed.key_id, &sealed.bytes), Err(SealError::Damaged), "another row");
+        let other = SealingKey::new(&[2; KEY_BYTES]).id();
+        assert_eq!(keys.open(1, other, &sealed.bytes), Err(SealError::Damaged), "another key");
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_of_base64_and_never_shown() {
+        let text = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let key = SealingKey::parse(&format!("{text}\n")).unwrap();
+        assert_eq!(key.id(), SealingKey::new(&[1; KEY_BYTES]).id());
+        assert_eq!(format!("{key:?}"), format!("SealingKey({:08x})", key.id()));
+        for wrong in ["", "AQEB", "not base64 at all", &text[1..], &format!("{text}AQEB")] {
+            assert_eq!(SealingKey::parse(wrong).unwrap_err(), SealError::KeyForm, "{wrong}");
+        }
+        assert_eq!(SealingKeys::new(vec![]).unwrap_err(), SealError::KeyCount);
+        assert_eq!(SealingKeys::new(vec![key.clone(), key]).unwrap_err(), SealError::KeyCount);
+    }
+
+    #[test]
+    fn a_length_that_the_text_cannot_have_is_refused_before_memory_is_taken() {
+        for length in [u32::MAX, 64 << 20, 4096] {
+            assert_eq!(decompress(&[&length.to_le_bytes(), [0x10, b'x'].as_slice()].concat()), Err(SealError::Damaged), "{length}");
+        }
+        let large = vec![0; 300_000];
+        assert_eq!(decompress(&lz4_flex::block::compress_prepend_size(&large)).unwrap(), large, "the best that LZ4 can do is let through");
+    }
+
+    #[test]
+    fn credentials_are_not_kept_and_signatures_are() {
+        let dropped = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-gitlab-token"];
+        let kept = ["content-type", "webhook-signature", "stripe-signature", "i-twilio-idempotency-token", "x-github-delivery"];
+        let request = Received {
+            method: "POST",
+            target: "/hooks/a?b=c",
+            headers: &headers(&[dropped, ["x", "x", "x", "x", "x", "x"]].concat()),
+            body: b"{}",
+        };
+        assert!(unpack(&pack(&request)).unwrap().headers.iter().all(|(name, _)| name == "x"));
+        let request = Received { headers: &headers(&kept), ..request };
+        let opened = unpack(&pack(&request)).unwrap();
+        assert_eq!((opened.method.as_str(), opened.target.as_str()), ("POST", "/hooks/a?b=c"));
+        assert_eq!(opened.received().headers, request.headers);
+        assert_eq!(opened.body, b"{}");
+        assert_eq!(format!("{opened:?}"), "Kept(POST 5 headers, 2 bytes)");
+    }
+
+    #[test]
+    fn hashes_tell_parts_labels_and_keys_apart_and_outlive_a_new_key() {
+        let hash = |keys: &SealingKeys, label: &str, parts: &[&[u8]]| keys.hash_key(label).hash(parts);
+        let first = hash(&keys(&[1]), "fallback", &[b"ada", b"2026"]);
+        assert_eq!(hash(&keys(&[2, 1]), "fallback", &[b"ada", b"2026"]), first, "a new key is put in front");
+        for other in [
+            hash(&keys(&[1]), "fallback", &[b"ada2026", b""]),
+            hash(&keys(&[1]), "fallback", &[b"ad", b"a2026"]),
+            hash(&keys(&[1]), "fallback", &[b"ada", b"2026", b""]),
+            hash(&keys(&[1]), "other", &[b"ada", b"2026"]),
+            hash(&keys(&[2]), "fallback", &[b"ada", b"2026"]),
+        ] {
+            assert_ne!(other, first);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_comes_back_as_it_was(
+            method in "[A-Z]{1,8}",
+            target in "/[ -~]{0,40}",
+            headers in proptest::collection::vec(("[a-z]{1,12}", proptest::collection::vec(any::<u8>(), 0..40)), 0..8),
+            body in proptest::collection::vec(any::<u8>(), 0..2000),
+            nonce: [u8; NONCE_BYTES],
+            row: i64,
+        ) {
+            let headers: Vec<_> = headers.into_iter().filter(|(name, _)| !DROPPED_HEADERS.contains(&name.as_str())).collect();
+            let request = Received { method: &method, target: &target, headers: &headers, body: &body };
+            let keys = keys(&[9]);
+            let sealed = keys.seal(nonce, row, &pack(&request)).unwrap();
+            let opened = unpack(&keys.open(row, sealed.key_id, &sealed.bytes).unwrap()).unwrap();
+            prop_assert_eq!(opened, Kept { method, target, headers, body });
+        }
+
+        #[test]
+        fn garbage_is_refused_and_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), version in 0u8..3) {
+            let keys = keys(&[1]);
+            let id = SealingKey::new(&[1; KEY_BYTES]).id();
+            let _ = decompress(&bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = version;
+            }
+            prop_assert!(keys.open(1, id, &bytes).is_err());
+            let _ = unpack(&bytes);
+        }
+
+        #[test]
+        fn a_cut_or_changed_pack_is_refused_or_another_request(at in 0usize..120, with: u8, cut: bool) {
+            let request = Received { method: "POST", target: "/x", headers: &headers(&["a", "b"]), body: b"{\"id\":1}" };
+            let mut bytes = pack(&request);
+            let at = at % bytes.len();
+            if cut {
+                bytes.truncate(at);
+                prop_assert!(unpack(&bytes).is_err());
+            } else {
+                bytes[at] = with;
+                let _ = unpack(&bytes);
+            }
+        }
+    }
+}

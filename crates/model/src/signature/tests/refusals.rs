@@ -246,3 +246,22 @@ fn a_signature_in_the_query_counts_for_nothing() {
     let request = Received { method: "POST", target: &target, headers: &[], body: BODY.as_bytes() };
     assert_eq!(by.verify(&request, AT), Err(Rejection::SignatureMissing));
 }
+
+proptest::proptest! {
+    #[test]
+    fn garbage_is_refused_and_never_panics(
+        value in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        text in "(t=[0-9]{0,14})?[,; ]?(v0=|v1=|v1,|h1=|sha1=|sha256=)?[0-9a-fA-F+/=,; ]{0,200}",
+        now: i64,
+    ) {
+        for name in ["standard-webhooks", "stripe", "typeform", "slack", "intercom", "paddle"] {
+            let by = verifier(name, &[SW_SECRET]);
+            let sent = Sent::new(&[("webhook-id", "m"), ("webhook-timestamp", "1"), ("x-slack-request-timestamp", "1")], BODY);
+            for value in [value.as_slice(), text.as_bytes()] {
+                let sent = sent.with(&by.header[0], value);
+                let rejection = by.verify(&sent.received(), Time(now)).unwrap_err();
+                assert!(by.diagnose(&sent.received(), rejection, Time(now)).len() < 600);
+            }
+        }
+    }
+}
