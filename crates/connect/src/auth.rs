@@ -199,3 +199,50 @@ impl TokenCache {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(pem: &str) -> Auth {
+        Auth::JwtBearer {
+            client_id: "3MVG9".to_owned(),
+            username: "api@example.com".to_owned(),
+            private_key_pem: Secret::new(pem),
+            audience: "https://login.salesforce.com".to_owned(),
+        }
+    }
+
+    #[test]
+    fn both_forms_of_key_sign_an_assertion_that_verifies() {
+        for pem in [include_str!("testdata/throwaway_pkcs1.pem"), include_str!("testdata/throwaway_pkcs8.pem")] {
+            let request = jwt(pem).oauth_request("/services/oauth2/token", Time::from_seconds(1_000)).unwrap();
+            let Body::Form(form) = &request.body else { panic!("{request:?}") };
+            assert_eq!(form[0].1, "urn:ietf:params:oauth:grant-type:jwt-bearer");
+            let (text, signature) = form[1].1.rsplit_once('.').unwrap();
+            let claims: serde_json::Value =
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text.split_once('.').unwrap().1).unwrap()).unwrap();
+            let expected = json!({ "iss": "3MVG9", "sub": "api@example.com", "aud": "https://login.salesforce.com", "exp": 1_180 });
+            assert_eq!(claims, expected);
+            let public = rsa_key(&Secret::new(pem)).unwrap().public().as_ref().to_vec();
+            ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, public)
+                .verify(text.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap())
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn credentials_that_cannot_work_are_refused_at_the_start_and_never_printed() {
+        for pem in
+            ["", "MIIB", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA"]
+        {
+            assert!(jwt(pem).check().is_err(), "{pem}");
+        }
+        let empty = Auth::ClientCredentials { client_id: "a".to_owned(), client_secret: Secret::new(" ") };
+        assert!(empty.check().is_err());
+        let auth = Auth::ClientCredentials { client_id: "a".to_owned(), client_secret: Secret::new("hush") };
+        assert!(auth.check().is_ok() && !format!("{auth:?}").contains("hush"));
+        let request = auth.oauth_request("/token", Time(0)).unwrap();
+        assert_eq!(request.header("authorization"), Some("Basic YTpodXNo"));
+    }
+}

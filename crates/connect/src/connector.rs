@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::{Auth, Reply, Request, Token};
 
-/// Results per record in the order of the batch, or one failure for the whole call.
+/// Results per record in the order of the batch, or one failure for the whole call. The former have scope `Record`, the
+/// latter `Call` or `Destination`; in a batch of one, what concerns the record only is told as the record's.
 pub type Outcome<T> = Result<Vec<Result<T, Failure>>, Failure>;
 
 /// Records of one object that are written by one call. No two have the same key.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::event::Mode;
-use model::{Class, Failure, Reason, Scope, Time};
+use model::{Class, Failure, Scope, Time};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -162,7 +162,9 @@ impl Connector for Salesforce {
 
     fn written(&self, batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
         match batch.records.as_slice() {
-            [only] if alone(batch, only) => Ok(vec![written_one(batch, only, reply)]),
+            [only] if alone(batch, only) => {
+                written_one(batch, only, reply).map_or_else(|failure| placed(failure, 1), |written| Ok(vec![Ok(written)]))
+            }
             records => written_many(batch, records, reply),
         }
     }
@@ -293,15 +295,17 @@ fn same(a: &Value, b: &Value) -> bool {
     }
     if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
         let (a, b) = (a.trim().replace("\r\n", "\n"), b.trim().replace("\r\n", "\n"));
-        let moments = || Some(soql::moment(&a)? == soql::moment(&b)?);
+        // A date-time field keeps whole seconds.
+        let moments = || Some(soql::moment(&a)?.seconds() == soql::moment(&b)?.seconds());
         let mail = || a.contains('@') && a.to_lowercase() == b.to_lowercase();
         return a == b || moments() == Some(true) || mail();
     }
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|number: &f64| number.is_finite());
-    if (a.is_number() || b.is_number())
-        && let (Some(a), Some(b)) = (number(a), number(b))
-    {
-        return a.to_bits() == b.to_bits() || (a - b).abs() < f64::EPSILON * a.abs().max(b.abs()) || a == b;
+    if a.is_boolean() || b.is_boolean() {
+        return plain(a).trim().eq_ignore_ascii_case(plain(b).trim());
+    }
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    if let (true, Some(a), Some(b)) = (a.is_number() || b.is_number(), number(a), number(b)) {
+        return a == b || (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs());
     }
     a == b
 }
@@ -357,6 +361,15 @@ fn valid_id(id: &str) -> bool {
     (id.len() == 15 || id.len() == 18) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// A refused call's failure where it belongs: with its only record, or with the call.
+fn placed(failure: Failure, records: usize) -> Outcome<Written> {
+    match failure.scope {
+        Scope::Record if records == 1 => Ok(vec![Err(failure)]),
+        Scope::Record => Err(Failure { scope: Scope::Call, ..failure }),
+        Scope::Call | Scope::Destination => Err(failure),
+    }
+}
+
 /// Reads the answer of a single-record resource.
 fn written_one(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Result<Written, Failure> {
     let by_id = batch.mode == Mode::UpdateOnly && record.crm_id.is_some();
@@ -367,15 +380,6 @@ fn written_one(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Resul
             result(batch, &body).ok_or_else(|| garbage(reply))?
         }
         200..=299 => Err(garbage(reply)),
-        404 if batch.mode == Mode::UpdateOnly => {
-            let failure = refused(reply, Call::One(batch.mode));
-            // Only Salesforce's own answer says so; a proxy's 404 does not.
-            if failure.code.starts_with("http_") {
-                Err(failure)
-            } else {
-                Err(Failure { reason: Some(Reason::RecordNotFound), scope: Scope::Record, ..failure })
-            }
-        }
         _ => already_there(batch, refused(reply, Call::One(batch.mode))),
     }
 }
@@ -383,7 +387,7 @@ fn written_one(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Resul
 /// Reads the answer of sObject Collections: results in the order of the request, each with its own success.
 fn written_many(batch: &WriteBatch, records: &[WriteRecord], reply: &Reply) -> Outcome<Written> {
     if !(200..300).contains(&reply.status) {
-        return Err(refused(reply, if records.len() == 1 { Call::One(batch.mode) } else { Call::Many }));
+        return placed(refused(reply, if records.len() == 1 { Call::One(batch.mode) } else { Call::Many }), records.len());
     }
     let body = reply.json().filter(|_| reply.status == 200).ok_or_else(|| garbage(reply))?;
     let rows = body.as_array().ok_or_else(|| garbage(reply))?;

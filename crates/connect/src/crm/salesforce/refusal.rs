@@ -75,7 +75,9 @@ pub(super) fn refused(reply: &Reply, call: Call) -> Failure {
         (420, _) => whole(Class::Retryable, Scope::Destination),
         (408 | 500..=599, _) => whole(Class::Unknown, Scope::Destination),
         (403, code) if !(matches!(call, Call::One(_)) && about_the_record(code)) => whole(Class::Auth, Scope::Destination),
-        (404, _) if !update_by_key(call) => whole(Class::Permanent, Scope::Destination),
+        (404, _) if !may_be_missing(call) || first.message.contains("external ID field does not exist") => {
+            whole(Class::Permanent, Scope::Destination)
+        }
         (400..=499, _) => match call {
             Call::One(mode) => record(&errors, mode),
             Call::Many => whole(batch_class(&errors), Scope::Call),
@@ -104,8 +106,8 @@ fn too_large(call: Call, message: &str) -> Failure {
     }
 }
 
-/// A 404 for an update by key says that the record is missing; elsewhere the object or the key field is.
-fn update_by_key(call: Call) -> bool {
+/// A 404 for an update says that the record is missing; elsewhere the object or the key field is.
+fn may_be_missing(call: Call) -> bool {
     match call {
         Call::One(mode) => mode == Mode::UpdateOnly,
         Call::Many | Call::Read => false,
