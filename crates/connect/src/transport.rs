@@ -299,4 +299,12 @@ mod tests {
         assert!(base_url("https://10.0.0.1", true).is_ok());
         assert!(base_url("https://169.254.169.254", true).is_err());
     }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_this_machine_is_no_remote_destination() {
+        for (allowed, found) in [(Allowed::Loopback, true), (Allowed::Public, false), (Allowed::PublicAndPrivate, false)] {
+            let addresses = Resolver { allowed }.resolve("localhost".parse().unwrap()).await;
+            assert_eq!(addresses.is_ok(), found);
+        }
+    }
 }

@@ -13,7 +13,10 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use model::event::Mode;
 use model::{CallId, Class, Failure, Scope, Time};
-use onceward_connect::{Auth, Client, Kind, Report, Secret, Settings, Usage, WriteBatch, WriteRecord, Written};
+use onceward_connect::{
+    Auth, Client, Kind, ReadBatch, Reply, Report, Request, Secret, Settings, Transport, TransportError, Usage, WriteBatch, WriteRecord,
+    Written,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -231,6 +234,14 @@ async fn an_oversized_success_is_unknown_and_an_oversized_refusal_is_cut() {
     assert_eq!(failure(write(&Client::http(settings(&base)).unwrap()).await).class, Class::Permanent);
 }
 
+async fn give_token(mut stream: tokio::net::TcpStream) {
+    let mut bytes = [0u8; 4096];
+    let _ = stream.read(&mut bytes).await;
+    let body = r#"{"access_token":"token-1"}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let _ = stream.write_all(head.as_bytes()).await;
+}
+
 /// A listener that gives out a token over one connection and does `then` with the next request.
 async fn rude<F: Future<Output = ()> + Send + 'static>(then: fn(tokio::net::TcpStream) -> F) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -238,13 +249,11 @@ async fn rude<F: Future<Output = ()> + Send + 'static>(then: fn(tokio::net::TcpS
     tokio::spawn(async move {
         let mut first = true;
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut bytes = [0u8; 4096];
-            let _ = stream.read(&mut bytes).await;
             if std::mem::take(&mut first) {
-                let body = r#"{"access_token":"token-1"}"#;
-                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                let _ = stream.write_all(head.as_bytes()).await;
+                give_token(stream).await;
             } else {
+                let mut bytes = [0u8; 4096];
+                let _ = stream.read(&mut bytes).await;
                 tokio::spawn(then(stream));
             }
         }
@@ -289,16 +298,64 @@ async fn an_answer_that_does_not_come_whole_is_unknown() {
 
 #[tokio::test]
 async fn what_was_not_sent_is_known_not_to_be_applied() {
-    // A port that was free a moment ago refuses; a token in the cache makes it the write that is refused.
-    let (crm, base) = serve(Crm::default()).await;
-    let port = base.rsplit_once(':').unwrap().1.to_owned();
-    drop(crm);
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refused = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
-    let failed = failure(write(&Client::http(settings(&refused)).unwrap()).await);
-    assert_eq!((failed.class, failed.scope), (Class::Retryable, Scope::Destination));
+    // The listener is gone before the token arrives, so that it is the write which finds nobody.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        give_token(stream).await;
+    });
+    let failed = failure(write(&Client::http(settings(&base)).unwrap()).await);
+    assert_eq!((failed.class, failed.scope, failed.code.as_str()), (Class::Retryable, Scope::Destination, "not_sent"));
+    assert!(!failed.message.contains("k1"), "no key in {}", failed.message);
     // TLS with a server that speaks none.
-    let failed = failure(write(&Client::http(settings(&format!("https://127.0.0.1:{port}"))).unwrap()).await);
+    let (_, base) = serve(Crm::default()).await;
+    let failed = failure(write(&Client::http(settings(&base.replace("http:", "https:"))).unwrap()).await);
     assert_eq!((failed.class, failed.scope), (Class::Retryable, Scope::Destination));
+}
+
+#[tokio::test]
+async fn this_machine_may_be_named_and_not_only_numbered() {
+    let (crm, base) = serve(Crm::default()).await;
+    let port = base.rsplit_once(':').unwrap().1;
+    let here = Client::http(settings(&format!("http://localhost:{port}"))).unwrap();
+    assert!(write(&here).await.result.is_ok());
+    assert_eq!(crm.writes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_function_of_this_process_can_be_the_crm() {
+    let crm = Transport::InProcess(Arc::new(|request: Request| {
+        Box::pin(async move {
+            let body = match request.path.as_str() {
+                "/services/oauth2/token" => json!({ "access_token": "t" }),
+                "/services/data/v68.0/limits" => json!({ "DailyApiRequests": { "Max": 15_000, "Remaining": 14_998 } }),
+                "/services/data/v68.0/sobjects/Lead/Ext__c/k1" => {
+                    return Err(TransportError::Unknown { code: "cut", message: "gone".to_owned() });
+                }
+                _ => return Err(TransportError::NotSent("no such path".to_owned())),
+            };
+            Ok(Reply { status: 200, headers: Vec::new(), body: body.to_string().into_bytes() })
+        })
+    }));
+    let client = Client::new(settings("http://127.0.0.1:1"), crm).unwrap();
+    assert_eq!(client.probe(NOW).await, Ok(()));
+    let failed = failure(write(&client).await);
+    assert_eq!((failed.class, failed.scope, failed.code.as_str()), (Class::Unknown, Scope::Destination, "cut"));
+    let look_up = ReadBatch { object: "Lead".to_owned(), key_field: "Ext__c".to_owned(), keys: vec!["k".to_owned()], fields: Vec::new() };
+    assert_eq!(client.read(&look_up, CallId(1), NOW).await.result.unwrap_err().class, Class::Retryable);
+}
+
+#[test]
+fn settings_that_cannot_work_say_what_to_write_instead() {
+    let says = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = settings("http://127.0.0.1:1");
+        change(&mut settings);
+        Client::http(settings).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(says(&|_| ()), "");
+    assert!(says(&|settings| settings.base_url = "http://example.com".to_owned()).contains("https"));
+    assert!(says(&|settings| settings.api_version = Some("v45.0".to_owned())).contains("v46.0"));
+    assert!(says(&|settings| settings.call_timeout = Some(Duration::ZERO)).contains("1s to 10m"));
 }
