@@ -10,13 +10,16 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod intake;
+pub mod mapping;
 pub mod protocol;
 pub mod received;
 pub mod record;
+pub mod route;
 pub mod schedule;
 pub mod seal;
 pub mod secret;
 pub mod signature;
+pub mod source;
 pub mod time;
 pub mod wakeup;
 

@@ -4,41 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use jmespath::ast::Ast;
-use jmespath::functions::{ArgumentType, CustomFunction, Signature};
-use jmespath::{Context, Rcvar, Runtime, Variable};
+use jmespath::{Context, Rcvar, Variable};
+
+use super::functions::{OURS, RUNTIME};
 
 /// Longest expression that is accepted, in bytes: the parser recurses, and no mapping needs more.
 const EXPRESSION_BYTES_MAX: usize = 2_000;
-
-/// The standard functions and two of ours: `lower(text)` and `split(text, separator)`.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let mut runtime = Runtime::new();
-    runtime.register_builtin_functions();
-    let lower = |args: &[Rcvar], _: &mut Context<'_>| Ok(text(args, 0).to_lowercase().into_variable());
-    runtime.register_function("lower", Box::new(CustomFunction::new(Signature::new(vec![ArgumentType::String], None), Box::new(lower))));
-    let split = |args: &[Rcvar], _: &mut Context<'_>| {
-        let (whole, separator) = (text(args, 0), text(args, 1));
-        let parts = if separator.is_empty() { vec![whole] } else { whole.split(separator).collect() };
-        Ok(Rcvar::new(Variable::Array(parts.into_iter().map(|part| part.to_owned().into_variable()).collect())))
-    };
-    let two_texts = Signature::new(vec![ArgumentType::String, ArgumentType::String], None);
-    runtime.register_function("split", Box::new(CustomFunction::new(two_texts, Box::new(split))));
-    runtime
-});
-
-fn text(args: &[Rcvar], at: usize) -> &str {
-    args.get(at).and_then(|value| value.as_string()).map_or("", String::as_str)
-}
-
-trait IntoVariable {
-    fn into_variable(self) -> Rcvar;
-}
-
-impl IntoVariable for String {
-    fn into_variable(self) -> Rcvar {
-        Rcvar::new(Variable::String(self))
-    }
-}
 
 /// One step of a plain path.
 #[derive(Clone, Debug)]
@@ -94,7 +65,7 @@ impl Expression {
             }
         });
         if let Some(name) = unknown.first() {
-            return Err(format!("calls `{name}`, which is not a JMESPath function (nor `lower` or `split`, which are ours)"));
+            return Err(format!("calls `{name}`, which is neither a function of JMESPath nor one of ours ({OURS})"));
         }
         let mut steps = Vec::new();
         let path = plain(&ast, &mut steps).then_some(steps);
@@ -150,7 +121,7 @@ impl Expression {
                 names.insert(name.clone());
             }
             Ast::ObjectValues { .. } => bounded = false,
-            Ast::Function { name, .. } if matches!(name.as_str(), "keys" | "values" | "merge" | "to_string" | "to_array") => bounded = false,
+            Ast::Function { name, .. } if matches!(name.as_str(), "answer" | "keys" | "values" | "merge" | "to_array") => bounded = false,
             Ast::Comparison { .. }
             | Ast::Condition { .. }
             | Ast::Identity { .. }

@@ -10,6 +10,7 @@ mod compile;
 mod content;
 mod document;
 mod expression;
+mod functions;
 mod key;
 mod normalize;
 mod read;
