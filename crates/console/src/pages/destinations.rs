@@ -1,0 +1,76 @@
+//! Destinations: how they are, and the two things a person can do to them.
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Redirect;
+use maud::{Markup, html};
+use store::DestinationRow;
+
+use super::frame::{badge, empty, encoded, reason_field, relative, when};
+use super::{Frame, OrPage, Page, Posted, Unshown, Visitor};
+use crate::api::write;
+use crate::problem::Problem;
+use crate::{App, ask};
+
+pub(super) async fn list(State(app): State<App>, Extension(visitor): Extension<Visitor>, uri: Uri) -> Page {
+    let rows = app.store().destinations(app.now()).await.or_page(&app, &visitor)?;
+    Ok(view(&Frame::new(&app, &visitor, "Destinations").after(&uri), &rows))
+}
+
+pub(super) async fn steer(
+    State(app): State<App>,
+    Path((name, verb)): Path<(String, String)>,
+    mut posted: Posted,
+) -> Result<Redirect, Unshown> {
+    let pause = match verb.as_str() {
+        "pause" => true,
+        "resume" => false,
+        _ => return Err(Unshown::new(&app, &posted.visitor, Problem::NotFound.because("A destination can be paused or resumed."))),
+    };
+    let why = ask::reason(posted.take("reason")).or_page(&app, &posted.visitor)?;
+    write::steer(&app, &posted.visitor.actor, &name, pause, &why).await.or_page(&app, &posted.visitor)?;
+    Ok(Redirect::to(if pause { "/destinations?done=paused" } else { "/destinations?done=resumed" }))
+}
+
+pub(super) fn view(frame: &Frame, rows: &[DestinationRow]) -> Markup {
+    frame.around(&html! {
+        @if rows.is_empty() { (empty("No destination is configured.")) }
+        div.cards { @for row in rows { (card(frame, row)) } }
+    })
+}
+
+fn card(frame: &Frame, row: &DestinationRow) -> Markup {
+    html! {
+        section.card aria-label=(row.name) {
+            h2 { (row.name) " " (badge(&row.state)) }
+            @if let Some(reason) = &row.reason { p { (reason) } }
+            @if let Some(until) = row.until { p { "Goes on by itself " (relative(frame.now, until)) "." } }
+            dl.facts {
+                div { dt { "Open" } dd { (row.open) } }
+                div { dt { "Retrying" } dd { (row.retrying) } }
+                div { dt { "Verifying" } dd { (row.verifying) } }
+                div { dt { "Dead letters" } dd { @if row.dead_letters == 0 { "0" } @else { a href={ "/dead-letters?destination=" (encoded(&row.name)) } { (row.dead_letters) } } } }
+            }
+            dl.lines {
+                @if let Some(oldest) = row.oldest_open { dt { "Oldest open" } dd { (when(frame.now, oldest)) } }
+                dt { "Last success" } dd { @if let Some(at) = row.last_success_at { (when(frame.now, at)) } @else { "none yet" } }
+                @if let Some(error) = &row.last_error { dt { "Last error" } dd.quote { (error) } }
+            }
+            @if frame.operates() { (form(frame, row)) }
+        }
+    }
+}
+
+fn form(frame: &Frame, row: &DestinationRow) -> Markup {
+    // A breaker or a refused credential is ended by resuming too; only what runs freely can be paused.
+    let paused = matches!(row.state.as_str(), "paused" | "breaker_open" | "auth_failed");
+    let (verb, name) = if paused { ("resume", "Resume") } else { ("pause", "Pause") };
+    html! {
+        form.inline method="post" action={ "/destinations/" (encoded(&row.name)) "/" (verb) } {
+            (frame.csrf())
+            (reason_field(&format!("reason-{}", row.name), if paused { "Why it can go on" } else { "Why it should wait" }))
+            button.quiet[!paused] { (name) " " (row.name) }
+        }
+    }
+}
