@@ -315,7 +315,7 @@ impl Core {
     /// The calls after a sequence number, oldest first. The log keeps the last 100,000 calls, fewer if they carried many records.
     pub fn calls(&self, after: u64) -> impl Iterator<Item = &CallView> {
         let first = self.calls.front().map_or(u64::MAX, |call| call.seq);
-        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let skip = usize::try_from(after.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
         self.calls.iter().skip(skip)
     }
 
@@ -451,8 +451,8 @@ impl Core {
     fn write(&mut self, write: &Write, version: &str, locked: &BTreeSet<usize>, missing: bool, now: Time) -> Ended {
         let ran = self.org.write(write, locked, self.options.max_records, now);
         let reply = salesforce::reply_to_write(write, version, &ran, missing);
-        let whole = u64::from(ran.results.is_err());
-        let records = salesforce::touched(ran);
+        let whole = u64::from(ran.is_err());
+        let records = salesforce::touched(ran.unwrap_or_default());
         let count = |results: &[&str]| {
             u64::try_from(records.iter().filter(|record| results.contains(&&*record.result)).count()).unwrap_or_default()
         };

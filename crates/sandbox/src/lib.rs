@@ -13,6 +13,7 @@ mod records;
 mod salesforce;
 mod schema;
 mod server;
+mod sheet;
 mod surface;
 mod writes;
 

@@ -383,8 +383,8 @@ impl Grant {
 }
 
 /// How the results of a write look on the wire. `missing` leaves the last result of a batch out.
-pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Ran, missing: bool) -> HttpReply {
-    let results = match &ran.results {
+pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Result<Vec<Ran>, Refusal>, missing: bool) -> HttpReply {
+    let results = match ran {
         Err(whole) => return whole.reply(),
         Ok(results) => results,
     };
@@ -397,7 +397,7 @@ pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Ran, missing: b
     };
     let upsert = matches!(write.way, Way::Upsert { .. });
     if write.collection {
-        let one = |(_, result): &(Option<String>, Result<Done, Refusal>)| match result {
+        let one = |ran: &Ran| match &ran.result {
             Ok(Done::Created(id)) => done(id, upsert.then_some(true)),
             Ok(Done::Updated(id) | Done::Deleted(id)) => done(id, upsert.then_some(false)),
             Err(refusal) => json!({"success": false, "errors": [refusal.in_batch()]}),
@@ -405,7 +405,7 @@ pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Ran, missing: b
         let shown = results.len() - usize::from(missing);
         return HttpReply::json(200, &results.iter().take(shown).map(one).collect::<Vec<_>>());
     }
-    match results.first().map(|(_, result)| result) {
+    match results.first().map(|ran| &ran.result) {
         Some(Ok(Done::Created(id))) => HttpReply::json(201, &done(id, upsert.then_some(true))),
         Some(Ok(Done::Updated(id))) if upsert && version_number(version).is_some_and(|number| number >= 46) => {
             HttpReply::json(200, &done(id, Some(false)))
@@ -416,15 +416,15 @@ pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Ran, missing: b
 }
 
 /// The same results for the call log.
-pub(crate) fn touched(ran: Ran) -> Vec<Touched> {
-    let one = |(key, result): (Option<String>, Result<Done, Refusal>)| {
-        let result = match result {
+pub(crate) fn touched(results: Vec<Ran>) -> Vec<Touched> {
+    let one = |ran: Ran| {
+        let result = match ran.result {
             Ok(Done::Created(_)) => "created",
             Ok(Done::Updated(_)) => "updated",
             Ok(Done::Deleted(_)) => "deleted",
             Err(refusal) => refusal.code,
         };
-        Touched { key, result: result.into() }
+        Touched { key: ran.key, result: result.into() }
     };
-    ran.results.unwrap_or_default().into_iter().map(one).collect()
+    results.into_iter().map(one).collect()
 }

@@ -194,12 +194,12 @@ pub(crate) fn fit(name: &str, kind: Kind, value: &Value) -> Result<Value, Misfit
         (Kind::Custom, Value::Number(_) | Value::Bool(_)) | (Kind::Number, Value::Number(_)) | (Kind::Flag, Value::Bool(_)) => {
             Ok(value.clone())
         }
-        (Kind::Email, Value::String(text)) => match within(name, text, 80)? {
-            Value::String(address) if !is_address(&address) => {
-                Err(Misfit::Value("INVALID_EMAIL_ADDRESS", format!("{name}: invalid email address: {address}")))
-            }
-            fitting => Ok(fitting),
-        },
+        (Kind::Email, Value::String(text)) => {
+            let address = within(name, text, 80)?;
+            let wrong = address.as_str().filter(|address| !is_address(address));
+            let says = wrong.map(|wrong| format!("{name}: invalid email address: {wrong}"));
+            says.map_or(Ok(address), |says| Err(Misfit::Value("INVALID_EMAIL_ADDRESS", says)))
+        }
         (Kind::Number, Value::String(text)) => match text.trim() {
             "" => Ok(Value::Null),
             text => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from).ok_or(Misfit::Type("double")),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -160,11 +160,14 @@ where
 impl<N: Fn() -> Time> Served<N> {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
         let (head, body) = request.into_parts();
+        let too_large = || Ok(respond(HttpReply::text(413, "text/plain", "the body is over 10 MiB\n")));
+        // What is announced as too large is refused before it is sent.
+        if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced > MAX_BODY_BYTES) {
+            return too_large();
+        }
         let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Ok(respond(HttpReply::text(413, "text/plain", "the body is over 10 MiB\n")));
-            }
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_large(),
             Ok(Err(_)) => return Err(Cut),
             Err(_) => return Ok(respond(HttpReply::text(408, "text/plain", "the body took too long\n"))),
         };
