@@ -41,8 +41,6 @@ pub struct Policy {
     pub identifier_trust: u8,
     /// The trust of values that were in the CRM before us.
     pub crm_trust: u8,
-    /// Whether present values are read before a record is first written.
-    pub adopt: Adopt,
     /// How long an update waits for its record to appear.
     pub update_only_wait: Duration,
 }
@@ -62,7 +60,6 @@ impl Default for Policy {
             on_auth_failure: OnAuthFailure::Pause,
             identifier_trust: 90,
             crm_trust: 50,
-            adopt: Adopt::Read,
             update_only_wait: Duration::from_secs(600),
         }
     }

@@ -18,10 +18,29 @@ pub enum Error {
         /// What.
         found: String,
     },
+    /// One row of a batch breaks a rule of the ledger: the others can be committed without it.
+    #[error("the ledger refused a row: {0}")]
+    Rule(String),
     /// Asked for what the ledger does not do.
     #[error("{0}")]
     Refused(String),
-    /// Not built yet.
-    #[error("placeholder")]
-    Placeholder,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database)
+                if matches!(
+                    database.kind(),
+                    sqlx::error::ErrorKind::UniqueViolation
+                        | sqlx::error::ErrorKind::ForeignKeyViolation
+                        | sqlx::error::ErrorKind::NotNullViolation
+                        | sqlx::error::ErrorKind::CheckViolation
+                ) =>
+            {
+                Self::Rule(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::destination::Policy;
+use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
 use crate::record::{Fields, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
@@ -150,11 +150,11 @@ pub struct Context<'a> {
     /// The destination's configuration.
     pub policy: &'a Policy,
     /// CRM fields that carry an identifier.
-    pub identifier_fields: &'a BTreeSet<String>,
+    pub identifier_fields: &'a BTreeSet<&'a str>,
+    /// Whether present values are read before the record is first written.
+    pub adopt: Adopt,
     /// Now, by the ledger's clock.
     pub now: Time,
-    /// 0..1, drawn by the caller.
-    pub chance: f64,
 }
 
 /// What the CRM answered to a write.

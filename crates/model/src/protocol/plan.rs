@@ -88,7 +88,7 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
             Some(_) | None => rest(record),
         };
     }
-    if !record.adopted && record.doubt.is_none() && context.policy.adopt == Adopt::Read {
+    if !record.adopted && record.doubt.is_none() && context.adopt == Adopt::Read {
         return lease(planned, Step::Adopt, holder, call, context);
     }
     let mut folded = fold(record, open, context);
@@ -210,7 +210,7 @@ fn fold(record: &Record, open: &[&Open], context: &Context<'_>) -> Folded {
         for (field, value) in &delivery.fields {
             let set = fields.0.get(field).filter(|set| !set.value.is_null());
             let changes_identifier =
-                context.identifier_fields.contains(field) && set.is_some_and(|set| !same_identifier(&set.value, value));
+                context.identifier_fields.contains(field.as_str()) && set.is_some_and(|set| !same_identifier(&set.value, value));
             if changes_identifier && delivery.stamp.trust < context.policy.identifier_trust {
                 let message = format!(
                     "{field} is set to another value; a source with trust {} or more may change it",

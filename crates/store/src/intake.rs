@@ -1,0 +1,420 @@
+//! Committing a batch of requests: duplicates, identity, deliveries, whom to wake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::event::Warning;
+use model::intake::{Fate, NewDelivery, NewEvent};
+use model::record::Record;
+use model::wakeup::{RECORDS_MAX, Wakeup};
+use model::{DeliveryId, EventId, Reason, RecordId, Time};
+
+use crate::rows::{AliasKey, DeadLetter, Delivery, DeliveryState, Event, Hash, KnownEvent, RawDisposition, RawEvent, RecordEntry, hash};
+use crate::tx::Tx;
+use crate::types::{AnsweredEvent, Committed, Disposition, Intake};
+use crate::{Error, Store};
+
+/// Everything that a batch writes.
+#[derive(Default)]
+pub struct Plan {
+    raws: Vec<RawEvent>,
+    events: Vec<Event>,
+    pub deliveries: Vec<Delivery>,
+    dead_letters: Vec<DeadLetter>,
+    records: BTreeMap<RecordId, RecordEntry>,
+    new_aliases: BTreeMap<AliasKey, RecordId>,
+    known_aliases: BTreeMap<AliasKey, RecordId>,
+    kinds: BTreeSet<(RecordId, String)>,
+    touched: BTreeMap<RecordId, (String, String)>,
+    heal: BTreeSet<EventId>,
+    pub warnings: Vec<(EventId, String, Warning)>,
+}
+
+impl Store {
+    /// T1–T4: commits a batch of requests in one transaction. The answers are in the order of the requests.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: nothing was written, or that is not known; whoever sends again is answered as a duplicate.
+    /// [`Error::Rule`]: one request of the batch cannot be written; nothing was.
+    pub async fn accept(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
+        let mut names: Vec<&str> = batch.iter().map(|intake| intake.raw.source.as_str()).collect();
+        for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries) {
+            names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
+        }
+        let mut tx = self.begin(&names).await?;
+        let mut known = tx.find_events(&keys(batch)).await?;
+        let renamed = conflicts(batch, &known);
+        if !renamed.is_empty() {
+            known.extend(tx.find_events(&renamed.values().map(|(source, key)| (source.clone(), hash(key))).collect()).await?);
+        }
+        let mut plan = Plan::default();
+        plan.load_aliases(&mut tx, batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries)).await?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for intake in batch {
+            let mut answered = Vec::with_capacity(intake.events.len());
+            for event in &intake.events {
+                answered.push(self.take_event(&mut plan, &mut known, intake, event, now));
+            }
+            plan.raws.push(raw_event(intake, &answered));
+            answers.push(answered);
+        }
+        let healed = if plan.heal.is_empty() { BTreeSet::new() } else { tx.open_records_of(&plan.heal).await? };
+        plan.write(&mut tx, now).await?;
+        tx.wake(&healed, now).await?;
+        let wakeups = self.wakeups(&mut tx, &plan, &healed, batch).await?;
+        tx.commit().await?;
+        let warnings = plan.warnings.into_iter().map(|(_, source, warning)| (source, warning)).collect();
+        Ok(Committed { answers, warnings, wakeups })
+    }
+
+    fn take_event(
+        &self,
+        plan: &mut Plan,
+        known: &mut BTreeMap<(String, Hash), KnownEvent>,
+        intake: &Intake,
+        event: &NewEvent,
+        now: Time,
+    ) -> AnsweredEvent {
+        let source = &intake.raw.source;
+        let mut key = event.key.clone();
+        let mut conflict = false;
+        if let Some(held) = known.get(&(source.clone(), hash(&key))) {
+            // Under another mapping the same content hashes otherwise: then only the key can tell.
+            if held.ignored || held.content_hash == event.content_hash || held.mapping_version != event.mapping_version {
+                plan.heal.insert(held.id);
+                return answer(held.id, key, Disposition::Duplicate, None);
+            }
+            key = conflict_key(event);
+            conflict = true;
+            if let Some(held) = known.get(&(source.clone(), hash(&key))) {
+                return answer(held.id, key, Disposition::Duplicate, None);
+            }
+        }
+        let ignored = matches!(event.fate, Fate::Ignored);
+        let seen = KnownEvent { id: event.id, content_hash: event.content_hash, mapping_version: event.mapping_version.clone(), ignored };
+        known.insert((source.clone(), hash(&key)), seen);
+        let first = plan.warnings.len();
+        let conflicting = Fate::DeadLetter {
+            reason: Reason::KeyConflict,
+            message: format!("this key was seen before with other content, as {}", event.key),
+            owner: None,
+        };
+        let fate = if conflict { &conflicting } else { &event.fate };
+        let (status, reason) = self.take_fate(plan, source, event, fate, now);
+        let mut warnings = event.warnings.clone();
+        warnings.extend(plan.warnings.iter().skip(first).map(|(_, _, warning)| warning.clone()));
+        plan.events.push(Event {
+            id: event.id,
+            source: source.clone(),
+            key: key.clone(),
+            event_type: event.event_type.clone(),
+            occurred_at: event.occurred_at,
+            received_at: intake.raw.received_at,
+            trust: event.trust,
+            mapping_version: event.mapping_version.clone(),
+            content_hash: event.content_hash,
+            ignored,
+            fallback_key: event.fallback_key,
+            raw_event: intake.raw.id,
+            correlation_id: own_correlation(intake),
+            warnings,
+            normalized: event.normalized.clone(),
+        });
+        answer(event.id, key, status, reason)
+    }
+
+    fn take_fate(&self, plan: &mut Plan, source: &str, event: &NewEvent, fate: &Fate, now: Time) -> (Disposition, Option<Reason>) {
+        match fate {
+            Fate::Ignored => (Disposition::Ignored, None),
+            Fate::DeadLetter { reason, message, owner } => {
+                plan.bury(event.id.delivery(1), source, None, *reason, message.clone(), owner.clone(), now);
+                (Disposition::DeadLetter, Some(*reason))
+            }
+            Fate::Deliveries(deliveries) => {
+                let mut open = false;
+                for (ordinal, delivery) in (1..=EventId::DELIVERIES_MAX).zip(deliveries) {
+                    open |= self.take_delivery(plan, source, event, delivery, event.id.delivery(ordinal), now).is_some();
+                }
+                if open { (Disposition::Accepted, None) } else { (Disposition::DeadLetter, Some(Reason::MissingIdentity)) }
+            }
+        }
+    }
+
+    /// Adds one delivery; `None` if nothing says whose it is.
+    pub(crate) fn take_delivery(
+        &self,
+        plan: &mut Plan,
+        source: &str,
+        event: &NewEvent,
+        delivery: &NewDelivery,
+        id: DeliveryId,
+        now: Time,
+    ) -> Option<RecordId> {
+        let target = Some((delivery.destination.clone(), delivery.object.clone()));
+        let Some(record) = plan.record_of(delivery, event, source, || RecordId(self.next_id(now)), now) else {
+            let message =
+                format!("none of the identifiers that {} of {} is matched by is in this event", delivery.object, delivery.destination);
+            plan.bury(id, source, target.map(|target| (target, delivery)), Reason::MissingIdentity, message, delivery.owner.clone(), now);
+            return None;
+        };
+        plan.deliveries.push(Delivery {
+            id,
+            record: Some(record),
+            destination: Some(delivery.destination.clone()),
+            object: Some(delivery.object.clone()),
+            mode: delivery.mode,
+            state: DeliveryState::Open,
+            generation: 1,
+            wake_at: Some(now),
+            outcome: None,
+            ended_at: None,
+            call: None,
+            owner: delivery.owner.clone(),
+            superseded_by: None,
+        });
+        Some(record)
+    }
+
+    async fn wakeups(&self, tx: &mut Tx, plan: &Plan, healed: &BTreeSet<RecordId>, batch: &[Intake]) -> Result<Vec<Wakeup>, Error> {
+        let mut by_destination: BTreeMap<String, Vec<RecordId>> = BTreeMap::new();
+        for (record, (destination, _)) in &plan.touched {
+            by_destination.entry(destination.clone()).or_default().push(*record);
+        }
+        let unseen: BTreeSet<RecordId> = healed.iter().filter(|record| !plan.touched.contains_key(record)).copied().collect();
+        if !unseen.is_empty() {
+            for entry in tx.records(&unseen).await?.into_values() {
+                by_destination.entry(entry.destination).or_default().push(entry.id);
+            }
+        }
+        let correlation_id = batch.first().map(|intake| intake.raw.correlation_id.clone()).unwrap_or_default();
+        Ok(wakeups(by_destination, &correlation_id))
+    }
+}
+
+/// At most [`RECORDS_MAX`] records in each.
+pub fn wakeups(by_destination: BTreeMap<String, Vec<RecordId>>, correlation_id: &str) -> Vec<Wakeup> {
+    let mut all = Vec::new();
+    for (destination, records) in by_destination {
+        let chunks = records.chunks(RECORDS_MAX);
+        all.extend(chunks.map(|chunk| Wakeup {
+            destination: destination.clone(),
+            records: chunk.to_vec(),
+            correlation_id: correlation_id.to_owned(),
+        }));
+    }
+    all
+}
+
+fn deliveries(event: &NewEvent) -> &[NewDelivery] {
+    match &event.fate {
+        Fate::Deliveries(deliveries) => deliveries,
+        Fate::Ignored | Fate::DeadLetter { .. } => &[],
+    }
+}
+
+fn answer(id: EventId, idempotency_key: String, status: Disposition, reason: Option<Reason>) -> AnsweredEvent {
+    AnsweredEvent { id, idempotency_key, status, reason }
+}
+
+fn keys(batch: &[Intake]) -> BTreeSet<(String, Hash)> {
+    batch.iter().flat_map(|intake| intake.events.iter().map(|event| (intake.raw.source.clone(), hash(&event.key)))).collect()
+}
+
+/// H34: the key under which other content is kept; sent again, it is its own duplicate.
+fn conflict_key(event: &NewEvent) -> String {
+    let suffix = format!("#{}", hex::encode(&event.content_hash[..8]));
+    let mut key = event.key.clone();
+    model::failure::truncate(&mut key, 255 - suffix.len());
+    key + &suffix
+}
+
+/// Keys of this batch that are there with other content already, and the keys that those contents get.
+fn conflicts(batch: &[Intake], known: &BTreeMap<(String, Hash), KnownEvent>) -> BTreeMap<EventId, (String, String)> {
+    let mut renamed = BTreeMap::new();
+    let mut in_batch: BTreeMap<(String, Hash), Hash> = BTreeMap::new();
+    for intake in batch {
+        for event in &intake.events {
+            let key = (intake.raw.source.clone(), hash(&event.key));
+            let held = known.get(&key).map(|held| held.content_hash);
+            let first = held.unwrap_or_else(|| *in_batch.entry(key).or_insert(event.content_hash));
+            if first != event.content_hash {
+                renamed.insert(event.id, (intake.raw.source.clone(), conflict_key(event)));
+            }
+        }
+    }
+    renamed
+}
+
+fn own_correlation(intake: &Intake) -> Option<String> {
+    Some(intake.raw.correlation_id.clone()).filter(|id| *id != intake.raw.id.to_string())
+}
+
+fn raw_event(intake: &Intake, answered: &[AnsweredEvent]) -> RawEvent {
+    let any = |status| answered.iter().any(|event| event.status == status);
+    let disposition = if any(Disposition::DeadLetter) {
+        RawDisposition::DeadLetter
+    } else if any(Disposition::Accepted) {
+        RawDisposition::Accepted
+    } else if any(Disposition::Ignored) {
+        RawDisposition::Ignored
+    } else if answered.is_empty() {
+        RawDisposition::Empty
+    } else {
+        RawDisposition::Duplicate
+    };
+    let raw = &intake.raw;
+    RawEvent {
+        id: raw.id,
+        source: raw.source.clone(),
+        received_at: raw.received_at,
+        disposition,
+        events: answered.iter().map(|event| event.id).collect(),
+        body_sha256: raw.body_sha256,
+        key_id: raw.key_id,
+        sealed: raw.sealed.clone(),
+        correlation_id: own_correlation(intake),
+    }
+}
+
+impl Plan {
+    /// Looks up every identifier of these deliveries.
+    pub async fn load_aliases<'a>(&mut self, tx: &mut Tx, deliveries: impl Iterator<Item = &'a NewDelivery>) -> Result<(), Error> {
+        let wanted: BTreeSet<AliasKey> = deliveries.flat_map(alias_keys).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.known_aliases = tx.find_aliases(&wanted).await?;
+        if self.known_aliases.len() < wanted.len() && !self.known_aliases.is_empty() {
+            self.kinds = tx.alias_kinds(&self.known_aliases.values().copied().collect()).await?;
+        }
+        Ok(())
+    }
+
+    fn alias(&self, key: &AliasKey) -> Option<RecordId> {
+        self.known_aliases.get(key).or_else(|| self.new_aliases.get(key)).copied()
+    }
+
+    /// The record that a delivery belongs to: the first identifier that is known decides, else it is a new one.
+    fn record_of(
+        &mut self,
+        delivery: &NewDelivery,
+        event: &NewEvent,
+        source: &str,
+        new_id: impl FnOnce() -> RecordId,
+        now: Time,
+    ) -> Option<RecordId> {
+        let keys: Vec<AliasKey> = alias_keys(delivery).collect();
+        if keys.is_empty() {
+            return None;
+        }
+        let found = keys.iter().find_map(|key| self.alias(key));
+        let record = found.unwrap_or_else(|| {
+            let id = new_id();
+            let entry = RecordEntry {
+                id,
+                destination: delivery.destination.clone(),
+                object: delivery.object.clone(),
+                key: delivery.key.clone(),
+                record: Record::new(now),
+            };
+            self.records.insert(id, entry);
+            id
+        });
+        for key in keys {
+            let has_kind = self.kinds.contains(&(record, key.kind.clone()));
+            let warning = match self.alias(&key) {
+                Some(other) if other != record => format!("its {} belongs to another record than the identifier before it", key.kind),
+                Some(_) => continue,
+                None if !has_kind || event.trust >= delivery.identifier_trust => {
+                    self.kinds.insert((record, key.kind.clone()));
+                    self.new_aliases.insert(key, record);
+                    continue;
+                }
+                None => format!(
+                    "its record has another {} already; a source with trust {} or more may add one",
+                    key.kind, delivery.identifier_trust
+                ),
+            };
+            self.warnings.push((event.id, source.to_owned(), Warning { kind: "identity_conflict".into(), message: warning }));
+        }
+        self.touched.insert(record, (delivery.destination.clone(), delivery.object.clone()));
+        Some(record)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a dead letter's row has these")]
+    fn bury(
+        &mut self,
+        id: DeliveryId,
+        source: &str,
+        target: Option<((String, String), &NewDelivery)>,
+        reason: Reason,
+        message: String,
+        owner: Option<String>,
+        now: Time,
+    ) {
+        let (destination, object) = target.as_ref().map(|((destination, object), _)| (destination.clone(), object.clone())).unzip();
+        self.deliveries.push(Delivery {
+            id,
+            record: None,
+            destination: destination.clone(),
+            object,
+            mode: target.map_or_else(Default::default, |(_, delivery)| delivery.mode),
+            state: DeliveryState::of(reason),
+            generation: 1,
+            wake_at: None,
+            outcome: None,
+            ended_at: Some(now),
+            call: None,
+            owner: owner.clone(),
+            superseded_by: None,
+        });
+        let source = source.to_owned();
+        self.dead_letters.push(DeadLetter {
+            delivery: id,
+            destination,
+            source,
+            reason,
+            class: None,
+            message,
+            owner,
+            failed_at: now,
+            attempts: 0,
+        });
+    }
+
+    /// Writes everything, parents first.
+    pub async fn write(&self, tx: &mut Tx, now: Time) -> Result<(), Error> {
+        let records: Vec<RecordEntry> = self.records.values().cloned().collect();
+        tx.insert_records(&records).await?;
+        if !self.new_aliases.is_empty() {
+            tx.insert_aliases(&self.new_aliases).await?;
+        }
+        tx.insert_raw_events(&self.raws).await?;
+        tx.insert_events(&self.events).await?;
+        tx.insert_deliveries(&self.deliveries).await?;
+        tx.insert_dead_letters(&self.dead_letters).await?;
+        let there: BTreeSet<RecordId> = self.touched.keys().filter(|id| !self.records.contains_key(id)).copied().collect();
+        if !there.is_empty() {
+            tx.wake(&there, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Records that have something new, by destination.
+    pub fn touched(&self) -> BTreeMap<String, Vec<RecordId>> {
+        let mut by_destination: BTreeMap<String, Vec<RecordId>> = BTreeMap::new();
+        for (record, (destination, _)) in &self.touched {
+            by_destination.entry(destination.clone()).or_default().push(*record);
+        }
+        by_destination
+    }
+}
+
+fn alias_keys(delivery: &NewDelivery) -> impl Iterator<Item = AliasKey> + '_ {
+    delivery.identifiers.iter().map(|identifier| AliasKey {
+        hash: hash(&identifier.canonical()),
+        kind: identifier.kind.clone(),
+        destination: delivery.destination.clone(),
+        object: delivery.object.clone(),
+    })
+}

@@ -1,0 +1,271 @@
+//! What people do to the ledger: replay, resolve, assign, pause, resume. Each leaves an audit row.
+
+use std::collections::BTreeSet;
+
+use model::intake::{Fate, NewEvent};
+use model::wakeup::Wakeup;
+use model::{DeliveryId, Reason, Time};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::intake::{Plan, wakeups};
+use crate::rows::{Delivery, DeliveryState, EndRow, Event, RawDisposition, RawEvent};
+use crate::tx::Tx;
+use crate::types::{Reopen, Reopened, Status};
+use crate::{Error, Store};
+
+impl Store {
+    /// T16: sends one dead letter through again, under the same key and id, one generation on. Its event may have been normalized again; if it
+    /// now belongs to another record, new deliveries replace this one. The wakeups are for the queue.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn reopen(&self, now: Time, actor: &str, reason: &str, replay: &Reopen) -> Result<(Reopened, Vec<Wakeup>), Error> {
+        let mut names: Vec<String> = Vec::new();
+        for event in &replay.event {
+            if let Fate::Deliveries(deliveries) = &event.fate {
+                names.extend(deliveries.iter().flat_map(|delivery| [delivery.destination.clone(), delivery.object.clone()]));
+            }
+        }
+        names.extend(replay.edited.iter().map(|edited| edited.source.clone()));
+        let mut tx = self.begin(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let (Some(delivery), Some(event)) = (tx.delivery(replay.delivery).await?, tx.event(replay.delivery.event()).await?) else {
+            return Ok((Reopened::NotFound, Vec::new()));
+        };
+        if !matches!(delivery.state, DeliveryState::Failed | DeliveryState::Quarantined) {
+            return Ok((Reopened::InFlight { status: status_of(&delivery) }, Vec::new()));
+        }
+        if let Some(edited) = &replay.edited {
+            tx.insert_raw_events(&[RawEvent {
+                id: edited.id,
+                source: edited.source.clone(),
+                received_at: edited.received_at,
+                disposition: RawDisposition::Edited,
+                events: vec![event.id],
+                body_sha256: edited.body_sha256,
+                key_id: edited.key_id,
+                sealed: edited.sealed.clone(),
+                correlation_id: None,
+            }])
+            .await?;
+        }
+        let (result, woken) = match &replay.event {
+            None => reopen_as_it_was(&mut tx, &delivery, &event, now).await?,
+            Some(new) => self.reopen_anew(&mut tx, &delivery, event, new, now).await?,
+        };
+        let detail = json!({ "reason": reason, "result": result, "mapping": if replay.event.is_some() { "current" } else { "original" },
+            "edited_raw_event": replay.edited.as_ref().map(|edited| edited.id) });
+        append_audit(&mut tx, now, actor, "replay", &replay.delivery.to_string(), &detail).await?;
+        tx.commit().await?;
+        Ok((result, woken))
+    }
+
+    async fn reopen_anew(
+        &self,
+        tx: &mut Tx,
+        old: &Delivery,
+        held: Event,
+        new: &NewEvent,
+        now: Time,
+    ) -> Result<(Reopened, Vec<Wakeup>), Error> {
+        let event = Event {
+            event_type: new.event_type.clone(),
+            trust: new.trust,
+            mapping_version: new.mapping_version.clone(),
+            ignored: matches!(new.fate, Fate::Ignored),
+            warnings: new.warnings.clone(),
+            normalized: new.normalized.clone(),
+            ..held
+        };
+        let deliveries = match &new.fate {
+            Fate::DeadLetter { reason, message, .. } => {
+                tx.bury(&[(old.id, *reason, None, message.clone(), 0)], now).await?;
+                return Ok((Reopened::StillDead { reason: *reason, message: message.clone() }, Vec::new()));
+            }
+            // Listed as irrelevant by now: closed, with nothing in its place.
+            Fate::Ignored => &Vec::new(),
+            Fate::Deliveries(deliveries) => deliveries,
+        };
+        tx.update_event(&event).await?;
+        let mut plan = Plan::default();
+        plan.load_aliases(tx, deliveries.iter()).await?;
+        let siblings = tx.deliveries_of(event.id).await?;
+        // A target that a sibling serves is not served twice: only what this delivery stood for is opened.
+        let meant = deliveries.iter().filter(|planned| {
+            let same =
+                |held: &Delivery| held.destination.as_ref() == Some(&planned.destination) && held.object.as_ref() == Some(&planned.object);
+            if old.destination.is_some() { same(old) } else { !siblings.iter().any(|held| held.id != old.id && same(held)) }
+        });
+        let mut ordinal = siblings.last().map_or(0, |last| last.id.0 - event.id.0);
+        let mut by = Vec::new();
+        for planned in meant {
+            ordinal += 1;
+            if ordinal > model::EventId::DELIVERIES_MAX {
+                return Err(Error::Refused(format!("{} has been replayed into as many deliveries as an event can have", event.id)));
+            }
+            let id = event.id.delivery(ordinal);
+            let record = self.take_delivery(&mut plan, &event.source, new, planned, id, now);
+            if record.is_none() && old.destination.is_some() {
+                let message = "none of the identifiers that its object is matched by is in the event".to_owned();
+                tx.bury(&[(old.id, Reason::MissingIdentity, None, message.clone(), 0)], now).await?;
+                return Ok((Reopened::StillDead { reason: Reason::MissingIdentity, message }, Vec::new()));
+            }
+            if record.is_some() && record == old.record {
+                // The same record: the same delivery, one generation on.
+                return reopen_as_it_was(tx, old, &event, now).await;
+            }
+            by.push(id);
+        }
+        plan.write(tx, now).await?;
+        let end = EndRow {
+            delivery: old.id,
+            state: DeliveryState::Cancelled,
+            outcome: None,
+            at: now,
+            call: None,
+            superseded_by: by.first().copied(),
+        };
+        tx.end_deliveries(&[end]).await?;
+        tx.forget_dead_letter(old.id).await?;
+        let woken = wakeups(plan.touched(), event.correlation_id.as_deref().unwrap_or_default());
+        Ok((Reopened::Replaced { by }, woken))
+    }
+
+    /// T17: closes a dead letter as `cancelled`. `None`: no such delivery. A status other than `cancelled`: it is no dead letter.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn resolve(&self, now: Time, actor: &str, id: DeliveryId, reason: &str) -> Result<Option<Status>, Error> {
+        let mut tx = self.begin(&[]).await?;
+        let Some(delivery) = tx.delivery(id).await? else { return Ok(None) };
+        if !matches!(delivery.state, DeliveryState::Failed | DeliveryState::Quarantined) {
+            return Ok(Some(status_of(&delivery)));
+        }
+        let end = EndRow { delivery: id, state: DeliveryState::Cancelled, outcome: None, at: now, call: None, superseded_by: None };
+        tx.end_deliveries(&[end]).await?;
+        tx.forget_dead_letter(id).await?;
+        append_audit(&mut tx, now, actor, "resolve", &id.to_string(), &json!({ "reason": reason })).await?;
+        tx.commit().await?;
+        Ok(Some(Status::Cancelled))
+    }
+
+    /// Gives a dead letter to somebody. `false`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn assign(&self, now: Time, actor: &str, id: DeliveryId, owner: &str, reason: &str) -> Result<bool, Error> {
+        let mut tx = self.begin(&[]).await?;
+        if !tx.assign(id, owner).await? {
+            return Ok(false);
+        }
+        append_audit(&mut tx, now, actor, "assign", &id.to_string(), &json!({ "reason": reason, "owner": owner })).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Stops deliveries to a destination until it is resumed. `false`: there is no such destination.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn pause(&self, now: Time, actor: &str, destination: &str, reason: &str) -> Result<bool, Error> {
+        self.change_destination(now, actor, destination, "pause", reason, |state| state.pause(format!("{actor}: {reason}"))).await
+    }
+
+    /// Lets deliveries go again; closes an open breaker and forgets refused credentials too.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn resume(&self, now: Time, actor: &str, destination: &str, reason: &str) -> Result<bool, Error> {
+        self.change_destination(now, actor, destination, "resume", reason, model::destination::Destination::resume).await
+    }
+
+    async fn change_destination(
+        &self,
+        now: Time,
+        actor: &str,
+        name: &str,
+        action: &str,
+        reason: &str,
+        change: impl FnOnce(&mut model::destination::Destination),
+    ) -> Result<bool, Error> {
+        let mut tx = self.begin(&[name]).await?;
+        let Some(mut state) = tx.destination(name).await? else { return Ok(false) };
+        change(&mut state);
+        tx.put_destination(name, &state).await?;
+        append_audit(&mut tx, now, actor, action, name, &json!({ "reason": reason })).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes that somebody did something that must be seen later.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn audit(&self, now: Time, actor: &str, action: &str, subject: &str, detail: &Value) -> Result<(), Error> {
+        let mut tx = self.begin(&[]).await?;
+        append_audit(&mut tx, now, actor, action, subject, detail).await?;
+        tx.commit().await
+    }
+}
+
+async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: Time) -> Result<(Reopened, Vec<Wakeup>), Error> {
+    let (Some(record), Some(destination)) = (delivery.record, &delivery.destination) else {
+        let message = "it was never routed: replay it with the current mapping".to_owned();
+        return Ok((Reopened::StillDead { reason: Reason::Unrouted, message }, Vec::new()));
+    };
+    tx.reopen(delivery.id, now).await?;
+    let mut entries = tx.records(&BTreeSet::from([record])).await?;
+    if let Some(entry) = entries.get_mut(&record) {
+        // A person's replay starts the count anew; a record that waits out its backoff is due at once.
+        (entry.record.tries, entry.record.attempts, entry.record.conflicts, entry.record.crashes) = (0, 0, 0, 0);
+        if entry.record.lease.is_none() {
+            (entry.record.state, entry.record.wake_at) = (model::record::State::Due, Some(now));
+        }
+        tx.put_records(&[(entry, false)]).await?;
+    }
+    let wakeup = Wakeup {
+        destination: destination.clone(),
+        records: vec![record],
+        correlation_id: event.correlation_id.clone().unwrap_or_else(|| event.raw_event.to_string()),
+    };
+    Ok((Reopened::Reopened { delivery: delivery.id, generation: delivery.generation + 1 }, vec![wakeup]))
+}
+
+/// What an ended delivery shows; an open one is said to be queued, whatever its record is at.
+fn status_of(delivery: &Delivery) -> Status {
+    match delivery.state {
+        DeliveryState::Open => Status::Queued,
+        DeliveryState::Succeeded => Status::Succeeded,
+        DeliveryState::Failed => Status::Failed,
+        DeliveryState::Quarantined => Status::Quarantined,
+        DeliveryState::Cancelled => Status::Cancelled,
+    }
+}
+
+/// Adds a row whose hash covers the one before it, so that a changed or missing row shows.
+pub async fn append_audit(tx: &mut Tx, now: Time, actor: &str, action: &str, subject: &str, detail: &Value) -> Result<(), Error> {
+    let (seq, before) = tx.audit_tail().await?.map_or((1, Vec::new()), |(seq, hash)| (seq + 1, hash));
+    let detail = detail.to_string();
+    let hash = audit_hash(&before, seq, now, [actor, action, subject], &detail);
+    tx.insert_audit(seq, now, [actor, action, subject], &detail, &hash).await
+}
+
+/// SHA-256 over the hash before and the row's members, each with its length.
+pub fn audit_hash(before: &[u8], seq: i64, at: Time, words: [&str; 3], detail: &str) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for part in [before, seq.to_string().as_bytes(), at.0.to_string().as_bytes()] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    for part in words.into_iter().chain([detail]) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.finalize().to_vec()
+}

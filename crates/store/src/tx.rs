@@ -1,0 +1,88 @@
+//! One transaction over whichever database holds the ledger. What is the same for all of them is written above this;
+//! what differs is below.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::destination::Destination;
+use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, Time};
+use serde_json::Value;
+
+use crate::Error;
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::{memory, sqlite};
+
+/// A dead letter to be made: delivery, reason, class, message, attempts.
+pub type Burial = (DeliveryId, Reason, Option<Class>, String, u32);
+
+/// What was sent for a record in a call.
+pub type Sent = BTreeMap<(CallId, RecordId), BTreeMap<String, Value>>;
+
+/// A writing transaction; dropped without a commit, it never happened.
+pub(crate) enum Tx {
+    /// On SQLite.
+    Sqlite(Box<sqlite::tx::Tx>),
+    /// In memory, for simulation: what was written stays written, because nothing in it can fail half-way.
+    Memory(memory::Tx),
+}
+
+macro_rules! on_both {
+    ($(fn $name:ident(&mut self $(, $argument:ident: $kind:ty)*) -> $result:ty;)*) => {
+        impl Tx {
+            $(pub async fn $name(&mut self $(, $argument: $kind)*) -> Result<$result, Error> {
+                match self {
+                    Self::Sqlite(tx) => tx.$name($($argument),*).await,
+                    Self::Memory(tx) => tx.$name($($argument),*),
+                }
+            })*
+        }
+    };
+}
+
+on_both! {
+    fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> BTreeMap<(String, [u8; 16]), KnownEvent>;
+    fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> BTreeMap<AliasKey, RecordId>;
+    fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
+    fn insert_raw_events(&mut self, raws: &[RawEvent]) -> ();
+    fn insert_events(&mut self, events: &[Event]) -> ();
+    fn update_event(&mut self, event: &Event) -> ();
+    fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> ();
+    fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> ();
+    fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
+    fn insert_records(&mut self, records: &[RecordEntry]) -> ();
+    fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> ();
+    fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> BTreeSet<RecordId>;
+    fn due(&mut self, destination: &str, now: Time, limit: u32) -> Vec<RecordEntry>;
+    fn next_due(&mut self, destination: &str) -> Option<Time>;
+    fn records(&mut self, wanted: &BTreeSet<RecordId>) -> BTreeMap<RecordId, RecordEntry>;
+    fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Vec<OpenRow>;
+    fn sent(&mut self, calls: &BTreeSet<CallId>) -> Sent;
+    fn put_records(&mut self, records: &[(&RecordEntry, bool)]) -> ();
+    fn end_deliveries(&mut self, ends: &[EndRow]) -> ();
+    fn bury(&mut self, letters: &[Burial], now: Time) -> ();
+    fn insert_calls(&mut self, calls: &[CallRow]) -> ();
+    fn insert_results(&mut self, results: &[ResultRow]) -> ();
+    fn live_calls(&mut self, destination: &str, now: Time) -> u32;
+    fn destination(&mut self, name: &str) -> Option<Destination>;
+    fn put_destination(&mut self, name: &str, state: &Destination) -> ();
+    fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;
+    fn deliveries_of(&mut self, event: EventId) -> Vec<Delivery>;
+    fn reopen(&mut self, id: DeliveryId, now: Time) -> ();
+    fn event(&mut self, id: EventId) -> Option<Event>;
+    fn forget_dead_letter(&mut self, id: DeliveryId) -> ();
+    fn assign(&mut self, id: DeliveryId, owner: &str) -> bool;
+    fn audit_tail(&mut self) -> Option<(i64, Vec<u8>)>;
+    fn insert_audit(&mut self, seq: i64, at: Time, words: [&str; 3], detail: &str, hash: &[u8]) -> ();
+    fn stranded(&mut self, limit: u32) -> BTreeSet<RecordId>;
+}
+
+impl Tx {
+    /// Makes it true.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! The worker's one operation: settle what came back and claim what comes next, in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::destination::{Destination, Permit, Policy};
+use model::event::{Mode, Warning};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Settling, Step};
+use model::record::Stamp;
+use model::route::Routes;
+use model::wakeup::Wakeup;
+use model::{CallId, Class, DeliveryId, Event, EventId, Failure, Reason, RecordId, Time};
+use serde_json::Value;
+
+use crate::rows::{AliasKey, CallRow, DeliveryState, EndRow, OpenRow, RecordEntry, ResultRow, hash};
+use crate::tx::{Burial, Tx};
+use crate::{Error, Store};
+
+/// What a worker needs to say about a destination.
+pub struct Work<'a> {
+    /// The destination's name.
+    pub destination: &'a str,
+    /// Its configuration.
+    pub policy: &'a Policy,
+    /// Its objects.
+    pub routes: &'a Routes,
+    /// Who claims.
+    pub holder: &'a str,
+    /// The most records that a call may carry.
+    pub group_limit: usize,
+    /// The most calls that this worker can take on now; 0 only settles.
+    pub calls_max: u32,
+    /// Whether the CRM considers two values of a field equal.
+    pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+}
+
+/// What a call is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Read before the first write.
+    Adopt,
+    /// Read after doubt.
+    Verify,
+    /// Write.
+    Push,
+}
+
+impl Kind {
+    /// The word in the ledger and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Adopt => "adopt",
+            Self::Verify => "verify",
+            Self::Push => "push",
+        }
+    }
+
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Adopt => Self::Adopt,
+            Step::Verify => Self::Verify,
+            Step::Push(_) => Self::Push,
+        }
+    }
+}
+
+/// A call to make: its records are leased to the worker, and its intent is committed.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its id, which goes with the request.
+    pub id: CallId,
+    /// The CRM's object.
+    pub object: String,
+    /// What to do.
+    pub kind: Kind,
+    /// How the CRM may be changed.
+    pub mode: Mode,
+    /// When it was claimed.
+    pub claimed_at: Time,
+    /// Its records; never one twice.
+    pub entries: Vec<Entry>,
+}
+
+/// A record in a call.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which record.
+    pub record: RecordId,
+    /// Its key in the CRM.
+    pub key: String,
+    /// Its id in the CRM, where known.
+    pub crm_id: Option<String>,
+    /// What was claimed.
+    pub claim: Claim,
+}
+
+/// A call that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The call.
+    pub call: Call,
+    /// How long the CRM took.
+    pub duration: Duration,
+    /// The status of its answer.
+    pub http_status: Option<u16>,
+    /// In the order of the call's entries, or for the whole call.
+    pub result: Result<Vec<Result<Found, Failure>>, Failure>,
+}
+
+/// A delivery that ended, for counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// The CRM's object.
+    pub object: String,
+    /// `applied`, `unchanged`, `superseded`, or the dead letter's reason.
+    pub outcome: &'static str,
+    /// Why it is a dead letter.
+    pub dead: Option<Reason>,
+}
+
+/// What came of settling and claiming.
+#[derive(Debug, Default)]
+pub struct Advanced {
+    /// Calls to make.
+    pub calls: Vec<Call>,
+    /// When there may be more to do; `None`: when something arrives or a call comes back.
+    pub next: Option<Time>,
+    /// Deliveries that ended.
+    pub ended: Vec<Ended>,
+    /// Records that wait after a failure.
+    pub retries: u64,
+    /// Results whose fence had moved on.
+    pub late: u64,
+    /// The destination as it is now.
+    pub destination: Destination,
+}
+
+/// What the transaction is going to write.
+#[derive(Default)]
+struct Ledger {
+    ends: Vec<EndRow>,
+    burials: Vec<Burial>,
+    ended: Vec<Ended>,
+    warnings: BTreeMap<EventId, Vec<Warning>>,
+}
+
+impl Ledger {
+    fn end(
+        &mut self,
+        delivery: DeliveryId,
+        ending: &Ending,
+        object: &str,
+        call: Option<CallId>,
+        at: Time,
+    ) -> (DeliveryState, Option<Outcome>) {
+        let (state, outcome, word, dead) = match ending {
+            Ending::Succeeded(outcome) => (DeliveryState::Succeeded, Some(*outcome), outcome.as_str(), None),
+            Ending::Dead { reason, class, message, attempts } => {
+                self.burials.push((delivery, *reason, *class, message.clone(), *attempts));
+                (DeliveryState::of(*reason), None, reason.as_str(), Some(*reason))
+            }
+        };
+        self.ends.push(EndRow { delivery, state, outcome, at, call, superseded_by: None });
+        self.ended.push(Ended { delivery, object: object.to_owned(), outcome: word, dead });
+        (state, outcome)
+    }
+
+    async fn write(&self, tx: &mut Tx, now: Time) -> Result<(), Error> {
+        if !self.ends.is_empty() {
+            tx.end_deliveries(&self.ends).await?;
+        }
+        if !self.burials.is_empty() {
+            tx.bury(&self.burials, now).await?;
+        }
+        for (event, warnings) in &self.warnings {
+            tx.add_warnings(*event, warnings).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// T7–T14: settles finished calls by compare-and-set on each record's fence, learns what they tell of the destination, and claims what is due,
+    /// as far as pause, breaker and quota permit: one transaction. `chance` draws numbers in 0..1.
+    pub async fn advance(
+        &self,
+        now: Time,
+        work: &Work<'_>,
+        finished: &[Finished],
+        chance: &mut (dyn FnMut() -> f64 + Send),
+    ) -> Result<Advanced, Error> {
+        let mut names = vec![work.destination];
+        names.extend(finished.iter().map(|finished| finished.call.object.as_str()));
+        names.extend(work.routes.objects(work.destination));
+        let mut tx = self.begin(&names).await?;
+        let mut destination = tx.destination(work.destination).await?.unwrap_or_default();
+        let before = destination.clone();
+        let mut ledger = Ledger::default();
+        let mut advanced = Advanced::default();
+        if !finished.is_empty() {
+            observe(&mut destination, work.policy, now, finished);
+            settle(&mut tx, work, finished, destination.last_success_at, now, chance, &mut ledger, &mut advanced).await?;
+        }
+        // What ended is no longer open for the claim that follows.
+        ledger.write(&mut tx, now).await?;
+        advanced.ended.append(&mut ledger.ended);
+        if work.calls_max > 0 {
+            let mut ledger = Ledger::default();
+            self.claim(&mut tx, work, &mut destination, now, &mut ledger, &mut advanced).await?;
+            ledger.write(&mut tx, now).await?;
+            advanced.ended.append(&mut ledger.ended);
+        }
+        if destination != before {
+            tx.put_destination(work.destination, &destination).await?;
+        }
+        tx.commit().await?;
+        advanced.destination = destination;
+        Ok(advanced)
+    }
+
+    async fn claim(
+        &self,
+        tx: &mut Tx,
+        work: &Work<'_>,
+        destination: &mut Destination,
+        now: Time,
+        ledger: &mut Ledger,
+        advanced: &mut Advanced,
+    ) -> Result<(), Error> {
+        let in_flight = tx.live_calls(work.destination, now).await?;
+        let (calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
+            Permit::Calls(calls) => (calls.min(work.calls_max), work.group_limit),
+            Permit::Probe => (1, 1),
+            Permit::Not(until) => {
+                advanced.next = until;
+                return Ok(());
+            }
+        };
+        let due = tx.due(work.destination, now, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        let full = due.len() >= limit;
+        let planned = self.plan_all(tx, work, due, now).await?;
+        let (kept, calls, skipped) = group(planned, calls_max as usize, work.group_limit, || CallId(self.next_id(now)), now, ledger);
+        if !calls.is_empty() {
+            destination.take(work.policy, now, u32::try_from(calls.len()).unwrap_or(u32::MAX));
+            tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
+        }
+        let changed: Vec<(&RecordEntry, bool)> = kept.iter().map(|(entry, body_changed)| (entry, *body_changed)).collect();
+        tx.put_records(&changed).await?;
+        let rested: BTreeSet<RecordId> =
+            kept.iter().filter(|(entry, _)| entry.record.wake_at.is_none()).map(|(entry, _)| entry.id).collect();
+        if ledger.ended.len() >= protocol::OPEN_MAX && !rested.is_empty() {
+            tx.wake_with_open(&rested, now).await?;
+        }
+        advanced.calls = calls;
+        advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination).await? };
+        Ok(())
+    }
+
+    async fn plan_all(&self, tx: &mut Tx, work: &Work<'_>, due: Vec<RecordEntry>, now: Time) -> Result<Vec<Ready>, Error> {
+        let ids: BTreeSet<RecordId> = due.iter().map(|entry| entry.id).collect();
+        let unheard: BTreeSet<CallId> = due
+            .iter()
+            .filter(|entry| entry.record.intent)
+            .filter_map(|entry| entry.record.lease.as_ref().map(|lease| lease.call))
+            .collect();
+        let sent = if unheard.is_empty() { BTreeMap::new() } else { tx.sent(&unheard).await? };
+        let mut open: BTreeMap<RecordId, Vec<OpenRow>> = BTreeMap::new();
+        if !ids.is_empty() {
+            for row in tx.open_deliveries(&ids, protocol::OPEN_MAX).await? {
+                open.entry(row.record).or_default().push(row);
+            }
+        }
+        let mut ready = Vec::with_capacity(due.len());
+        for entry in due {
+            let rows = open.remove(&entry.id).unwrap_or_default();
+            let lease_call = entry.record.lease.as_ref().map(|lease| lease.call);
+            let patch = lease_call.and_then(|call| sent.get(&(call, entry.id)));
+            ready.push(plan_one(work, entry, &rows, patch, now)?);
+        }
+        Ok(ready)
+    }
+
+    /// The net under every wakeup: open deliveries whose record sleeps make it due, and every destination with due records is named.
+    pub async fn sweep(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
+        let mut tx = self.begin(destinations).await?;
+        let stranded = tx.stranded(1_000).await?;
+        if !stranded.is_empty() {
+            tx.wake(&stranded, now).await?;
+        }
+        let mut wakeups = Vec::new();
+        for destination in destinations {
+            if tx.next_due(destination).await?.is_some_and(|at| at <= now) {
+                wakeups.push(Wakeup { destination: (*destination).to_owned(), records: Vec::new(), correlation_id: String::new() });
+            }
+        }
+        tx.commit().await?;
+        Ok(wakeups)
+    }
+}
+
+/// A due record with what it needs.
+struct Ready {
+    entry: RecordEntry,
+    planned: protocol::Planned,
+}
+
+fn plan_one(
+    work: &Work<'_>,
+    entry: RecordEntry,
+    rows: &[OpenRow],
+    sent: Option<&BTreeMap<String, Value>>,
+    now: Time,
+) -> Result<Ready, Error> {
+    let Some(object) = work.routes.object(work.destination, &entry.object) else {
+        return Ok(unconfigured(entry, rows));
+    };
+    let mut open = Vec::with_capacity(rows.len());
+    for row in rows {
+        let event: Event = serde_json::from_str(&row.normalized).map_err(|error| Error::Inconsistent {
+            table: "event",
+            column: "normalized",
+            id: row.delivery.event().0,
+            found: error.to_string(),
+        })?;
+        open.push(Open {
+            delivery: row.delivery,
+            event: row.delivery.event(),
+            mode: row.mode,
+            stamp: Stamp { trust: row.trust, occurred_at: row.occurred_at, key: row.key.clone() },
+            fields: work.routes.crm_fields(work.destination, &entry.object, &event).unwrap_or_default(),
+            received_at: row.received_at,
+        });
+    }
+    let identifier_fields = object.identifier_fields();
+    let context = Context { policy: work.policy, identifier_fields: &identifier_fields, adopt: object.adopt, now };
+    let planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    Ok(Ready { entry, planned })
+}
+
+/// The configuration no longer has this object: nothing can be sent, and nobody would notice.
+fn unconfigured(entry: RecordEntry, rows: &[OpenRow]) -> Ready {
+    let mut record = entry.record.clone();
+    record.state = model::record::State::Clean;
+    record.wake_at = None;
+    record.lease = None;
+    record.intent = false;
+    let message = format!("the configuration no longer has the object {} of {}", entry.object, entry.destination);
+    let ending = Ending::Dead { reason: Reason::Unrouted, class: None, message, attempts: record.attempts };
+    let endings = rows.iter().map(|row| (row.delivery, ending.clone())).collect();
+    Ready { entry, planned: protocol::Planned { record, body_changed: false, endings, warnings: Vec::new(), claim: None } }
+}
+
+type Grouped = (Vec<(RecordEntry, bool)>, Vec<Call>, bool);
+
+/// Forms calls of records that need the same thing. Records beyond what is permitted stay as they are, due.
+fn group(
+    ready: Vec<Ready>,
+    calls_max: usize,
+    group_limit: usize,
+    mut new_id: impl FnMut() -> CallId,
+    now: Time,
+    ledger: &mut Ledger,
+) -> Grouped {
+    let mut kept = Vec::with_capacity(ready.len());
+    let mut calls: Vec<Call> = Vec::new();
+    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32), usize> = BTreeMap::new();
+    let mut skipped = false;
+    for Ready { mut entry, planned } in ready {
+        let mut record = planned.record;
+        if let Some(claim) = planned.claim {
+            let mode = match &claim.step {
+                Step::Push(push) => push.mode,
+                Step::Adopt | Step::Verify => Mode::Upsert,
+            };
+            // What may be in one call: an update by the CRM's id is another call than one by key.
+            let by_id = mode == Mode::UpdateOnly && record.crm_id.is_some();
+            let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max);
+            let size = if record.group_max == 0 { group_limit } else { group_limit.min(record.group_max as usize) };
+            let place = match open_calls.get(&shape).copied().filter(|&place| calls[place].entries.len() < size) {
+                Some(place) => place,
+                None if calls.len() < calls_max => {
+                    calls.push(Call {
+                        id: new_id(),
+                        object: entry.object.clone(),
+                        kind: shape.1,
+                        mode,
+                        claimed_at: now,
+                        entries: Vec::new(),
+                    });
+                    open_calls.insert(shape, calls.len() - 1);
+                    calls.len() - 1
+                }
+                None => {
+                    skipped = true;
+                    continue;
+                }
+            };
+            if let Some(lease) = record.lease.as_mut() {
+                lease.call = calls[place].id;
+            }
+            calls[place].entries.push(Entry { record: entry.id, key: entry.key.clone(), crm_id: record.crm_id.clone(), claim });
+        }
+        for (delivery, ending) in &planned.endings {
+            ledger.end(*delivery, ending, &entry.object, None, now);
+        }
+        for (event, warning) in planned.warnings {
+            ledger.warnings.entry(event).or_default().push(warning);
+        }
+        entry.record = record;
+        kept.push((entry, planned.body_changed));
+    }
+    (kept, calls, skipped)
+}
+
+fn call_row(work: &Work<'_>, call: &Call) -> CallRow {
+    let records = call.entries.iter().map(|entry| match &entry.claim.step {
+        Step::Push(push) => (entry.record, entry.claim.fence, push.revision, push.patch.clone()),
+        Step::Adopt | Step::Verify => (entry.record, entry.claim.fence, 0, BTreeMap::new()),
+    });
+    CallRow {
+        id: call.id,
+        destination: work.destination.to_owned(),
+        object: call.object.clone(),
+        step: call.kind.as_str(),
+        at: call.claimed_at,
+        holder: work.holder.to_owned(),
+        until: call.claimed_at + work.policy.lease(),
+        records: records.collect(),
+    }
+}
+
+/// What finished calls tell of the destination.
+fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
+    for finished in finished {
+        match &finished.result {
+            Err(failure) => destination.observe(policy, now, Some(failure)),
+            Ok(results) => {
+                if results.iter().all(|result| matches!(result, Ok(Found::NotSent))) {
+                    destination.probe_not_sent(now);
+                    continue;
+                }
+                let beyond = results.iter().filter_map(|result| result.as_ref().err());
+                let throttled = beyond.into_iter().find(|failure| matches!(failure.class, Class::Throttled | Class::Auth));
+                destination.observe(policy, now, throttled);
+            }
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one step of a transaction, apart for its length")]
+async fn settle(
+    tx: &mut Tx,
+    work: &Work<'_>,
+    finished: &[Finished],
+    last_success_at: Option<Time>,
+    now: Time,
+    chance: &mut (dyn FnMut() -> f64 + Send),
+    ledger: &mut Ledger,
+    advanced: &mut Advanced,
+) -> Result<(), Error> {
+    let ids: BTreeSet<RecordId> = finished.iter().flat_map(|finished| finished.call.entries.iter().map(|entry| entry.record)).collect();
+    let mut entries = tx.records(&ids).await?;
+    let mut changed: BTreeMap<RecordId, bool> = BTreeMap::new();
+    let mut results = Vec::with_capacity(finished.len());
+    let mut all_open: BTreeMap<RecordId, (CallId, Ending)> = BTreeMap::new();
+    let mut named: BTreeMap<AliasKey, RecordId> = BTreeMap::new();
+    for finished in finished {
+        let call = &finished.call;
+        let mut result = result_row(finished, now);
+        for (place, claimed) in call.entries.iter().enumerate() {
+            let Some(entry) = entries.get_mut(&claimed.record) else { continue };
+            let share = share(finished, place);
+            let settling = Settling {
+                policy: work.policy,
+                now,
+                chance: chance(),
+                call: call.id,
+                group: call.entries.len(),
+                group_limit: work.group_limit,
+                last_success_at,
+                equal: work.equal,
+            };
+            let settled = protocol::settle(entry.record.clone(), &claimed.claim, &share, &settling);
+            if settled.late {
+                advanced.late += 1;
+                result.notes.push((entry.id, "late".into(), String::new(), "its fence had moved on".into()));
+            }
+            if let Err(failure) = &share {
+                result.notes.push((entry.id, failure.class.as_str().into(), failure.code.clone(), failure.message.clone()));
+                advanced.retries += u64::from(settled.record.state == model::record::State::Waiting);
+            }
+            for (delivery, ending) in &settled.endings {
+                let (state, outcome) = ledger.end(*delivery, ending, &entry.object, Some(call.id), now);
+                result.endings.push((*delivery, state, outcome));
+            }
+            if let Some(ending) = settled.all_open {
+                all_open.insert(entry.id, (call.id, ending));
+            }
+            if let Some(crm_id) = settled.record.crm_id.as_ref().filter(|id| entry.record.crm_id.as_ref() != Some(id)) {
+                named.insert(crm_alias(entry, crm_id), entry.id);
+            }
+            *changed.entry(entry.id).or_default() |= settled.body_changed;
+            entry.record = settled.record;
+        }
+        results.push(result);
+    }
+    end_all_open(tx, &entries, &all_open, &mut results, ledger, now).await?;
+    if !named.is_empty() {
+        tx.insert_aliases(&named).await?;
+    }
+    let rows: Vec<(&RecordEntry, bool)> = changed.iter().filter_map(|(id, body)| entries.get(id).map(|entry| (entry, *body))).collect();
+    tx.put_records(&rows).await?;
+    tx.insert_results(&results).await?;
+    let rested: BTreeSet<RecordId> = rows.iter().filter(|(entry, _)| entry.record.wake_at.is_none()).map(|(entry, _)| entry.id).collect();
+    // Ended deliveries are written before this looks for open ones.
+    let ended = std::mem::take(&mut ledger.ended);
+    ledger.write(tx, now).await?;
+    *ledger = Ledger { ended, ..Ledger::default() };
+    if !rested.is_empty() {
+        tx.wake_with_open(&rested, now).await?;
+    }
+    Ok(())
+}
+
+fn result_row(finished: &Finished, now: Time) -> ResultRow {
+    ResultRow {
+        call: finished.call.id,
+        at: now,
+        duration_us: i64::try_from(finished.duration.as_micros()).unwrap_or(i64::MAX),
+        http_status: finished.http_status,
+        failure: finished.result.as_ref().err().map(|failure| (failure.code.clone(), failure.message.clone())),
+        notes: Vec::new(),
+        endings: Vec::new(),
+    }
+}
+
+/// One record's share of a call's result. An answer with the wrong number of items tells nothing of any of them.
+fn share(finished: &Finished, place: usize) -> Result<Found, Failure> {
+    match &finished.result {
+        Err(failure) => Err(failure.clone()),
+        Ok(results) => results.get(place).cloned().unwrap_or_else(|| {
+            Err(Failure::new(Class::Unknown, model::Scope::Record, "item_missing", "the answer has no item for this record"))
+        }),
+    }
+}
+
+fn crm_alias(entry: &RecordEntry, crm_id: &str) -> AliasKey {
+    AliasKey {
+        hash: hash(&crm_id.to_lowercase()),
+        kind: "crm_id".into(),
+        destination: entry.destination.clone(),
+        object: entry.object.clone(),
+    }
+}
+
+async fn end_all_open(
+    tx: &mut Tx,
+    entries: &BTreeMap<RecordId, RecordEntry>,
+    all_open: &BTreeMap<RecordId, (CallId, Ending)>,
+    results: &mut [ResultRow],
+    ledger: &mut Ledger,
+    now: Time,
+) -> Result<(), Error> {
+    if all_open.is_empty() {
+        return Ok(());
+    }
+    for row in tx.open_deliveries(&all_open.keys().copied().collect(), usize::MAX).await? {
+        let (Some((call, ending)), Some(entry)) = (all_open.get(&row.record), entries.get(&row.record)) else { continue };
+        let (state, outcome) = ledger.end(row.delivery, ending, &entry.object, Some(*call), now);
+        if let Some(result) = results.iter_mut().find(|result| result.call == *call) {
+            result.endings.push((row.delivery, state, outcome));
+        }
+    }
+    Ok(())
+}
