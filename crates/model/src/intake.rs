@@ -1,7 +1,17 @@
 //! From what a body turned out to be, to what is to be committed.
 
-use crate::event::{Mode, Warning};
-use crate::{EventId, Identifier, Reason, Time};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::destination::Policy;
+use crate::event::{Audit, Mode, SCHEMA_VERSION, Warning};
+use crate::mapping::ReadContext;
+use crate::route::{OnDelete, Plan, Planned, Routes};
+use crate::seal::HashKey;
+use crate::source::Source;
+use crate::{Event, EventId, Identifier, Identity, Reading, Reason, Received, Time};
 
 /// One event of a request.
 #[derive(Clone, Debug)]
@@ -65,4 +75,153 @@ pub struct NewDelivery {
     pub identifiers: Vec<Identifier>,
     /// From this trust on, an event may add or change a record's identifiers (`identifier_trust`).
     pub identifier_trust: u8,
+}
+
+/// From what a request was read as, to what is to be committed: one [`NewEvent`] for each reading, its `routing` filled in.
+///
+/// `identifier_trust` is by destination; one that is not in it has the default. A route whose object the event does not identify becomes a delivery
+/// without identifiers, so that it is a dead letter of its own and hides no other route.
+pub fn prepare(
+    source: &Source,
+    request: &Received<'_>,
+    readings: Vec<Reading>,
+    routes: &Routes,
+    identifier_trust: &BTreeMap<String, u8>,
+    context: &mut ReadContext<'_>,
+) -> Vec<NewEvent> {
+    let mut work = Work { source, request, routes, identifier_trust, context };
+    readings.into_iter().map(|reading| work.new_event(reading)).collect()
+}
+
+struct Work<'a, 'c> {
+    source: &'a Source,
+    request: &'a Received<'a>,
+    routes: &'a Routes,
+    identifier_trust: &'a BTreeMap<String, u8>,
+    context: &'a mut ReadContext<'c>,
+}
+
+impl Work<'_, '_> {
+    fn new_event(&mut self, reading: Reading) -> NewEvent {
+        match reading {
+            Reading::Event { mut event, trust, fallback_key, mut warnings } => {
+                let fate = self.route(&mut event, &mut warnings);
+                let content_hash = self.source.content_hash(&event);
+                NewEvent { trust, fallback_key, ..self.finish(*event, content_hash, warnings, fate) }
+            }
+            Reading::Ignored { event_type, idempotency_key } => {
+                let event = self.bare(event_type, idempotency_key);
+                // Nobody will look at its content, so copies that differ are copies all the same.
+                let content_hash = self.source.content_hash(&event);
+                self.finish(event, content_hash, Vec::new(), Fate::Ignored)
+            }
+            Reading::DeadLetter { reason, message, event_type, idempotency_key, partial } => {
+                let fate = Fate::DeadLetter { reason, message, owner: None };
+                match partial {
+                    Some(event) => {
+                        let content_hash = self.source.content_hash(&event);
+                        self.finish(*event, content_hash, Vec::new(), fate)
+                    }
+                    None => {
+                        // Nothing is known of its content but its bytes: other bytes under the same id are another thing to look at.
+                        let mut content_hash = [0; 16];
+                        content_hash.copy_from_slice(&Sha256::digest(self.request.body)[..16]);
+                        let event = self.bare(event_type, idempotency_key);
+                        self.finish(event, content_hash, Vec::new(), fate)
+                    }
+                }
+            }
+        }
+    }
+
+    /// What can be said of an event of which nothing but its type and key is known.
+    fn bare(&mut self, event_type: String, idempotency_key: String) -> Event {
+        let id = (self.context.event_id)();
+        let tail = idempotency_key.splitn(3, '|').nth(2).unwrap_or_default();
+        Event {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            event_id: format!("{}:{tail}", self.source.name),
+            event_type,
+            source: self.source.name.clone(),
+            occurred_at: self.context.received_at,
+            idempotency_key,
+            identity: Identity::default(),
+            attributes: BTreeMap::new(),
+            routing: Vec::new(),
+            mapping_version: self.source.mapping_version().to_owned(),
+            audit: Audit {
+                received_at: self.context.received_at,
+                raw_event_ref: self.context.raw_event.to_string(),
+                normalized_event_ref: id.to_string(),
+                correlation_id: self.context.correlation_id.to_owned(),
+            },
+        }
+    }
+
+    fn finish(&mut self, mut event: Event, content_hash: [u8; 16], warnings: Vec<Warning>, fate: Fate) -> NewEvent {
+        let id = EventId::parse(&event.audit.normalized_event_ref).unwrap_or_else(|| {
+            let id = (self.context.event_id)();
+            event.audit.normalized_event_ref = id.to_string();
+            id
+        });
+        // An event is texts, numbers and lists of them under text names: there is nothing in it that JSON cannot say.
+        let normalized = serde_json::to_string(&event).unwrap_or_default();
+        NewEvent {
+            id,
+            event_type: event.event_type,
+            key: event.idempotency_key,
+            occurred_at: event.occurred_at,
+            trust: self.source.trust,
+            mapping_version: event.mapping_version,
+            content_hash,
+            normalized,
+            fallback_key: false,
+            warnings,
+            fate,
+        }
+    }
+
+    fn route(&self, event: &mut Event, warnings: &mut Vec<Warning>) -> Fate {
+        let planned = match self.routes.plan(event) {
+            Plan::Deliver(planned) => planned,
+            Plan::Ignored => return Fate::Ignored,
+            Plan::Unrouted => {
+                let message = format!("No route takes `{}` events of the source `{}`.", event.event_type, event.source);
+                return Fate::DeadLetter { reason: Reason::Unrouted, message, owner: None };
+            }
+        };
+        if i64::try_from(planned.len()).is_ok_and(|count| count > EventId::DELIVERIES_MAX) {
+            let message = format!("{} routes take this event; at most {} can.", planned.len(), EventId::DELIVERIES_MAX);
+            return Fate::DeadLetter { reason: Reason::Limits, message, owner: None };
+        }
+        event.routing = planned.iter().map(Planned::routing).collect();
+        let is_held = |planned: &Planned| planned.on_delete == Some(OnDelete::DeadLetter);
+        if planned.iter().all(is_held) {
+            let message = format!("`{}` tells of a deletion, and its routes leave that to a person.", event.event_type);
+            return Fate::DeadLetter { reason: Reason::Unrouted, message, owner: planned.into_iter().find_map(|planned| planned.owner) };
+        }
+        Fate::Deliveries(planned.into_iter().map(|planned| self.delivery(planned, warnings)).collect())
+    }
+
+    fn delivery(&self, planned: Planned, warnings: &mut Vec<Warning>) -> NewDelivery {
+        let Planned { destination, object, mode, owner, key, mut identifiers, on_delete, .. } = planned;
+        if on_delete == Some(OnDelete::DeadLetter) {
+            // Its neighbours go on; this one may reach no record, and without identifiers it does not.
+            identifiers.clear();
+            let message = format!("The route to {object} of {destination} leaves deletions to a person.");
+            warnings.push(Warning { kind: "deletion_held".to_owned(), message });
+        }
+        let identifier_trust = self.identifier_trust.get(&destination).copied().unwrap_or_else(|| Policy::default().identifier_trust);
+        NewDelivery { destination, object, mode, owner, key: key.unwrap_or_default(), identifiers, identifier_trust }
+    }
+}
+
+/// An idempotency key as it may stand in a log: a keyed hash if it could hold an e-mail address or a phone number.
+pub fn loggable_key<'a>(key: &'a str, hash_key: &HashKey) -> Cow<'a, str> {
+    let is_phone = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count() >= 7;
+    if key.contains('@') || key.split('+').skip(1).any(is_phone) {
+        Cow::Owned(format!("hash:{}", hex::encode(&hash_key.hash(&[key.as_bytes()])[..8])))
+    } else {
+        Cow::Borrowed(key)
+    }
 }

@@ -1,0 +1,249 @@
+//! One request and its answer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use model::{RawEventId, Received};
+use serde::Serialize;
+use store::{AnsweredEvent, Disposition};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use crate::admit::{Admitted, Refused};
+use crate::chance::Nonces;
+use crate::commit::{Committer, Full as CommitterFull, NotCommitted};
+use crate::gone::Gone;
+use crate::ready::Readiness;
+use crate::rejected::Keeper;
+use crate::{Door, Gate, Problem, body};
+
+/// Everything that the connections of one listener share.
+pub(crate) struct Room {
+    pub(crate) door: Arc<Door>,
+    committer: Committer,
+    keeper: Keeper,
+    gone: Gone,
+    readiness: Readiness,
+    nonces: Nonces,
+    in_flight: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper) -> Self {
+        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        let (in_flight, held) = (permits(door.limits.in_flight), permits(door.limits.held_bytes / 1024));
+        Self {
+            door,
+            committer,
+            keeper,
+            gone: Gone::default(),
+            readiness: Readiness::default(),
+            nonces: Nonces::default(),
+            in_flight,
+            held,
+        }
+    }
+}
+
+/// The answer to one request, whatever happens.
+pub(crate) async fn answer(room: Arc<Room>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut answering = pin!(route(&room, request));
+    let answered = std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+        Err(_panic) => Poll::Ready(None),
+    })
+    .await;
+    let mut response = answered.unwrap_or_else(|| {
+        tracing::error!("a request was not answered because of a bug");
+        count("unknown", Problem::Internal.result());
+        Problem::Internal.response()
+    });
+    if chunked {
+        // The framing is not followed into chunks (see `framing`), so nothing may come after them.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn route(room: &Room, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, mut body) = request.into_parts();
+    if head.version != Version::HTTP_11 || head.headers.get_all(HOST).iter().count() != 1 {
+        count("unknown", Problem::Malformed.result());
+        return Problem::Malformed.response();
+    }
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let answered = match head.uri.path() {
+        "/healthz" if reads => return json(StatusCode::OK, &Life { status: "ok" }),
+        "/readyz" if reads => return ready(room).await,
+        path => match path.strip_prefix("/webhooks/") {
+            Some(name) => webhook(room, name, &head, &mut body).await,
+            None => Err(("unknown", Problem::NotFound)),
+        },
+    };
+    answered.unwrap_or_else(|(source, problem)| {
+        count(source, problem.result());
+        problem.response()
+    })
+}
+
+/// What a webhook is answered, or under which source's name it counts as what problem.
+async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incoming) -> Result<Response<Full<Bytes>>, (&'a str, Problem)> {
+    let started = Instant::now();
+    let Ok(_in_flight) = room.in_flight.try_acquire() else { return Err(("unknown", Problem::Busy)) };
+    let Some((source, gate)) = room.door.gates.get_key_value(name) else {
+        let problem = room.gone.problem(name, &room.door.store).await;
+        return Err(refuse_early("unknown", problem, head, body).await);
+    };
+    let early = if gate.source.retired {
+        Some(Problem::SourceGone)
+    } else if head.method != Method::POST {
+        Some(Problem::WrongMethod)
+    } else if head.headers.contains_key(CONTENT_ENCODING) {
+        Some(Problem::Encoded)
+    } else {
+        None
+    };
+    if let Some(problem) = early {
+        return Err(refuse_early(source, problem, head, body).await);
+    }
+    let response = match body::read(body, gate.source.body_max, &room.door.limits, &room.held).await {
+        Ok((bytes, held)) => take(room, gate, head, &bytes, held).await.map_err(|problem| (source.as_str(), problem)),
+        Err(problem @ (Problem::TooLarge | Problem::Busy)) => Err(refuse_early(source, problem, head, body).await),
+        Err(problem) => Err((source.as_str(), problem)),
+    };
+    metrics::histogram!("onceward_ingest_duration_seconds").record(started.elapsed());
+    response
+}
+
+/// Before a refusal that does not depend on the body: lets the rest of it arrive, so that the sender gets to read the answer. One
+/// that asked for leave (`Expect`) has not sent it and reads the refusal at once.
+async fn refuse_early<'a>(source: &'a str, problem: Problem, head: &Parts, body: &mut Incoming) -> (&'a str, Problem) {
+    if !head.headers.contains_key(EXPECT) {
+        body::drain(body).await;
+    }
+    (source, problem)
+}
+
+/// From the exact bytes to the answer.
+async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedSemaphorePermit) -> Result<Response<Full<Bytes>>, Problem> {
+    let door = &room.door;
+    let headers = owned(&head.headers);
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let request = Received { method: head.method.as_str(), target, headers: &headers, body };
+    let now = (door.now)();
+    let nonce = room.nonces.next().map_err(|error| {
+        tracing::error!(%error, "nothing can be sealed without random bytes");
+        Problem::Internal
+    })?;
+    let Admitted { intake, raw } = match door.admit(gate, &request, now, nonce) {
+        Ok(admitted) => admitted,
+        Err(Refused::Unauthentic(rejection)) => {
+            tracing::debug!(source = gate.source.name, reason = rejection.as_str(), "refused");
+            if room.keeper.has_room(&gate.source.name) {
+                match door.keepsake(gate, &request, rejection, now, nonce) {
+                    Ok(rejected) => room.keeper.keep(rejected, held),
+                    Err(error) => tracing::warn!(source = gate.source.name, %error, "a refused request was not kept"),
+                }
+            }
+            return Err(Problem::Unauthentic);
+        }
+        Err(Refused::Sealing(error)) => {
+            tracing::error!(source = gate.source.name, %error, "a genuine request could not be sealed");
+            return Err(Problem::Internal);
+        }
+    };
+    let correlation_id = tracing::enabled!(tracing::Level::DEBUG).then(|| intake.raw.correlation_id.clone());
+    // Nothing is awaited between the body's last byte and this: a client that leaves now has been heard.
+    let answered = room.committer.submit(intake, Some(held)).map_err(|CommitterFull| Problem::Busy)?;
+    let events = match timeout(door.limits.commit, answered).await {
+        Ok(Ok(Ok(events))) => events,
+        Ok(Ok(Err(NotCommitted::Unavailable)) | Err(_)) | Err(_) => return Err(Problem::Unavailable),
+        Ok(Ok(Err(NotCommitted::Refused))) => return Err(Problem::Internal),
+    };
+    count(&gate.source.name, result(&events));
+    if let Some(correlation_id) = correlation_id {
+        log(door, &gate.source.name, &correlation_id, &events);
+    }
+    Ok(if gate.source.empty_answer { Response::default() } else { json(StatusCode::OK, &Taken { raw_event: raw, events: &events }) })
+}
+
+fn owned(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+/// One word for a request that may hold several events: the one that says most about what follows.
+fn result(events: &[AnsweredEvent]) -> &'static str {
+    let any = |status| events.iter().any(|event| event.status == status);
+    if any(Disposition::Accepted) {
+        "accepted"
+    } else if any(Disposition::DeadLetter) {
+        "dead_letter"
+    } else if any(Disposition::Duplicate) {
+        "duplicate"
+    } else if any(Disposition::Ignored) {
+        "ignored"
+    } else {
+        "empty"
+    }
+}
+
+fn log(door: &Door, source: &str, correlation_id: &str, events: &[AnsweredEvent]) {
+    for event in events {
+        let idempotency_key = model::intake::loggable_key(&event.idempotency_key, &door.hash_key);
+        let status = match event.status {
+            Disposition::Accepted => "accepted",
+            Disposition::Duplicate => "duplicate",
+            Disposition::Ignored => "ignored",
+            Disposition::DeadLetter => "dead_letter",
+        };
+        tracing::debug!(source, correlation_id, %idempotency_key, status, event = %event.id, "taken in");
+    }
+}
+
+/// Counts a request. `source` is a configured source's name or `unknown`: a stranger's word never becomes a label.
+pub(crate) fn count(source: &str, result: &'static str) {
+    metrics::counter!("onceward_ingest_requests_total", "source" => source.to_owned(), "result" => result).increment(1);
+}
+
+#[derive(Serialize)]
+struct Taken<'a> {
+    raw_event: RawEventId,
+    events: &'a [AnsweredEvent],
+}
+
+#[derive(Serialize)]
+struct Life {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+async fn ready(room: &Room) -> Response<Full<Bytes>> {
+    match room.readiness.get(&room.door.store).await {
+        Ok(()) => json(StatusCode::OK, &Ready { ready: true, reasons: Vec::new() }),
+        Err(reason) => json(StatusCode::SERVICE_UNAVAILABLE, &Ready { ready: false, reasons: vec![reason] }),
+    }
+}
+
+fn json(status: StatusCode, answer: &impl Serialize) -> Response<Full<Bytes>> {
+    let Ok(body) = serde_json::to_vec(answer) else { return Problem::Internal.response() };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
