@@ -1,1 +1,17 @@
-fn main() {}
+//! The only code that starts things: configuration, telemetry, signals; the executable.
+
+use std::process::ExitCode;
+
+mod admin;
+mod clock;
+mod command;
+mod configuration;
+mod demo;
+mod installation;
+mod sender;
+mod shown;
+mod telemetry;
+
+fn main() -> ExitCode {
+    command::run()
+}

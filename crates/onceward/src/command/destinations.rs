@@ -1,0 +1,137 @@
+//! `onceward destinations`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Context, Refused};
+use crate::admin::{Admin, Ask};
+use crate::clock;
+use crate::installation::Installation;
+use crate::shown::{list, moment, plain, table, word};
+
+#[derive(Args)]
+pub struct Destinations {
+    #[command(flatten)]
+    ask: Ask,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show them all (the default).
+    List,
+    /// Show one.
+    Show(One),
+    /// Send nothing there until it is resumed.
+    Pause(Reasoned),
+    /// Send again, whatever stopped it.
+    Resume(Reasoned),
+    /// Ask the CRM from here, with the configured credentials, whether it is well. Changes nothing.
+    Probe(One),
+}
+
+#[derive(Args)]
+struct One {
+    /// The destination's name in the configuration.
+    name: String,
+}
+
+#[derive(Args)]
+struct Reasoned {
+    /// The destination's name in the configuration.
+    name: String,
+    /// Why; kept in the audit trail.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Shows destinations, or acts on one.
+pub async fn run(context: &Context, asked: Destinations) -> Result<(), Refused> {
+    match asked.what.unwrap_or(What::List) {
+        What::List => {
+            let answer = Admin::find(context, &asked.ask).await?.get("/api/destinations", &[]).await?;
+            context.say(&answer, &overview(list(&answer, "/destinations")));
+            Ok(())
+        }
+        What::Show(One { name }) => {
+            let answer = Admin::find(context, &asked.ask).await?.get("/api/destinations", &[]).await?;
+            let one = list(&answer, "/destinations").iter().find(|row| row.get("name").and_then(Value::as_str) == Some(&name));
+            let one = one.ok_or_else(|| Refused::because(format!("there is no destination `{}`", plain(&name))))?;
+            context.say(one, &detail(one));
+            Ok(())
+        }
+        What::Pause(Reasoned { name, reason }) => {
+            let path = path(&name, "pause")?;
+            let answer = Admin::find(context, &asked.ask).await?.post(&path, &json!({ "reason": reason })).await?;
+            context.say(&answer, &format!("{name} is paused; its deliveries wait."));
+            Ok(())
+        }
+        What::Resume(Reasoned { name, reason }) => {
+            let path = path(&name, "resume")?;
+            let answer = Admin::find(context, &asked.ask).await?.post(&path, &json!({ "reason": reason })).await?;
+            context.say(&answer, &format!("{name} is resumed; its deliveries go on."));
+            Ok(())
+        }
+        What::Probe(One { name }) => probe(context, &name).await,
+    }
+}
+
+fn path(name: &str, what: &str) -> Result<String, Refused> {
+    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if fits { Ok(format!("/api/destinations/{name}/{what}")) } else { Err(Refused::because(format!("there is no destination `{}`", plain(name)))) }
+}
+
+fn overview(rows: &[Value]) -> String {
+    let rows: Vec<[String; 7]> = rows
+        .iter()
+        .map(|row| {
+            let cells = ["/name", "/state", "/open", "/retrying", "/verifying", "/dead_letters"].map(|pointer| word(row, pointer));
+            let [name, state, open, retrying, verifying, dead] = cells;
+            [name, state, open, retrying, verifying, dead, moment(row, "/last_success_at")]
+        })
+        .collect();
+    table(["name", "state", "open", "retrying", "verifying", "dead letters", "last success (UTC)"], &rows)
+}
+
+fn detail(row: &Value) -> String {
+    let mut text = format!("{} is {}\n", word(row, "/name"), word(row, "/state"));
+    let lines = [
+        ("because", word(row, "/reason")),
+        ("until", moment(row, "/until")),
+        ("open", word(row, "/open")),
+        ("retrying", word(row, "/retrying")),
+        ("verifying", word(row, "/verifying")),
+        ("oldest open", moment(row, "/oldest_open")),
+        ("dead letters", word(row, "/dead_letters")),
+        ("last success", moment(row, "/last_success_at")),
+        ("last error", word(row, "/last_error")),
+    ];
+    for (name, value) in lines.iter().filter(|(_, value)| value != "-") {
+        text.push_str(&format!("  {name:<14}{value}\n"));
+    }
+    text
+}
+
+async fn probe(context: &Context, name: &str) -> Result<(), Refused> {
+    let installation = Installation::find(context)?;
+    let destinations = &installation.configuration.destinations;
+    let destination = destinations.get(name).ok_or_else(|| Refused::because(format!("there is no destination `{}`", plain(name))))?;
+    let client = connect::Client::http(destination.settings.clone()).map_err(|error| Refused::because(error.to_string()))?;
+    let begun = std::time::Instant::now();
+    let probed = client.probe(clock::now()).await;
+    let millis = begun.elapsed().as_secs_f64() * 1e3;
+    match probed {
+        Ok(()) => {
+            let text = format!("{name} answers and takes our credentials ({millis:.0} ms).");
+            context.say(&json!({ "name": name, "ok": true, "duration_ms": millis }), &text);
+            Ok(())
+        }
+        Err(failure) => {
+            let (code, message) = (plain(&failure.code), plain(&failure.message));
+            let text = format!("{name} is not well: {code}: {message} ({}, {millis:.0} ms)", failure.class.as_str());
+            context.say(&json!({ "name": name, "ok": false, "failure": failure, "duration_ms": millis }), &text);
+            Err(Refused::Told)
+        }
+    }
+}

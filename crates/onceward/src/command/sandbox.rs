@@ -1,0 +1,46 @@
+//! `onceward sandbox`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Context, Refused, up};
+use crate::clock;
+
+#[derive(Args)]
+pub struct Sandbox {
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// How long every answer takes.
+    #[arg(long, default_value = "5ms", value_parser = model::time::parse_span)]
+    latency: Duration,
+    /// Makes its chances repeatable.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How it misbehaves: `429=0.05,500-before=0.02,cut-after=0.01,late=0.01:30s,partial=0.02,lock=0.01,down=30s`, also for one
+    /// dialect (`salesforce.429=0.05`).
+    #[arg(long, default_value = "", value_name = "LIST")]
+    faults: sandbox::Faults,
+    /// Who is let in: `client-id:secret,…,token,…`. Default: anyone.
+    #[arg(long, value_name = "LIST")]
+    credentials: Option<sandbox::Credentials>,
+}
+
+/// Serves a sandbox until it is told to stop.
+pub async fn run(context: &Context, asked: Sandbox) -> Result<(), Refused> {
+    let listener = TcpListener::bind(asked.listen).await.map_err(|error| up::cannot_listen("sandbox", asked.listen, &error))?;
+    let credentials = asked.credentials.unwrap_or_default();
+    let options = sandbox::Options { latency: asked.latency, faults: asked.faults, credentials, ..sandbox::Options::default() };
+    let sandbox = sandbox::Sandbox::serve(listener, asked.seed, options, clock::now)
+        .map_err(|error| Refused::because(format!("the sandbox cannot start: {error}")))?;
+    let url = format!("http://{}", sandbox.address());
+    let text = format!("The sandbox listens on {url}\n  records   curl {url}/_sandbox/records\n  calls     curl {url}/_sandbox/calls\nCtrl-C stops it.");
+    context.say(&json!({ "event": "listening", "sandbox": url }), &text);
+    up::stop_asked().await?;
+    sandbox.stop().await;
+    Ok(())
+}

@@ -1,0 +1,386 @@
+//! From sections to what the rest needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use console::Role;
+use model::seal::{SealingKey, SealingKeys};
+use model::secret::Secret;
+use model::signature::Scheme;
+use model::source::{Source, SourceDef};
+use serde::de::DeserializeOwned;
+
+use super::problem::{Finding, Place, Problems, listed};
+use super::secret::EndingSecretRef;
+use super::tree::{Node, Step, Value, dotted, unknown_key};
+use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, read, route, section};
+
+/// Fewest bytes of a token for the admin listener.
+pub const TOKEN_BYTES_MIN: usize = 24;
+/// Most entries of a table or list: sources, destinations, routes, tokens.
+const ENTRIES_MAX: usize = 1_000;
+
+/// What every step needs.
+pub struct Compiler<'a> {
+    pub root: Node,
+    pub environment: &'a Environment,
+    pub problems: &'a mut Problems,
+}
+
+impl Compiler<'_> {
+    /// Notes what is wrong at a path.
+    pub fn wrong(&mut self, path: &[Step], finding: Finding) {
+        self.problems.add(&self.root.place(path), dotted(path), finding);
+    }
+
+    /// Reads the section at a path; its default if it is not there.
+    pub fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> Option<T> {
+        let path = [key(name)];
+        match self.root.at(&path) {
+            Some(node) => read::section(node, &path, &[], self.problems),
+            None => Some(T::default()),
+        }
+    }
+
+    /// The names in the table at a path. Anything but a table is wrong.
+    pub fn names(&mut self, path: &[Step]) -> Vec<String> {
+        let finding = match self.root.at(path).map(|node| (node.kind(), &node.value)) {
+            None => return Vec::new(),
+            Some((_, Value::Table(table))) if table.len() <= ENTRIES_MAX => return table.keys().cloned().collect(),
+            Some((_, Value::Table(table))) => {
+                Finding::new(format!("{} entries", table.len()), format!("at most {ENTRIES_MAX}"), "split the work over several installations")
+            }
+            Some((kind, _)) => {
+                let example = dotted(path);
+                Finding::new(kind, "a table with a name for each entry", format!("begin each with a line like `[{example}.NAME]`"))
+            }
+        };
+        self.wrong(path, finding);
+        Vec::new()
+    }
+
+    fn model(&mut self, path: &[Step], problem: model::source::Problem) {
+        let below = self.root.at(path).map(|node| node.resolve(&problem.key)).unwrap_or_default();
+        self.wrong(&[path, &below].concat(), Finding::new(problem.message, "", problem.remedy));
+    }
+
+    /// Notes what the model found wrong below a path.
+    pub fn models(&mut self, path: &[Step], problems: Vec<model::source::Problem>) {
+        for problem in problems {
+            self.model(path, problem);
+        }
+    }
+}
+
+/// A step into a table.
+pub fn key(name: impl Into<String>) -> Step {
+    Step::Key(name.into())
+}
+
+/// Compiles the whole tree. `None` if something that has no default was wrong; what was wrong is in `problems`.
+pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, problems: &mut Problems) -> Option<Configuration> {
+    let root = Node { place: Place::Nowhere, value: Value::Table(table) };
+    let mut compiler = Compiler { root, environment, problems };
+    let to = &mut compiler;
+    unknown_sections(to);
+    let ledger = ledger(to);
+    queue(to);
+    let listen = listen(to);
+    let keys = keys(to);
+    let retention = retention(to);
+    let limits = limits(to);
+    let tokens = tokens(to);
+    let sources = sources(to);
+    let destinations = destination::all(to);
+    let routed = route::definitions(to);
+    let routes = route::compile(to, routed.as_deref().unwrap_or_default(), &destinations);
+    let routed = routed?;
+    let warnings = route::warnings(&sources, &destinations, &routed);
+    Some(Configuration {
+        ledger: ledger?,
+        listen: listen?,
+        keys: keys?,
+        retention: retention?,
+        limits: limits?,
+        tokens,
+        sources: sources.into_iter().filter_map(|(name, source)| Some((name, source?))).collect(),
+        destinations: destinations.into_iter().filter_map(|(name, destination)| Some((name, destination?))).collect(),
+        routes: routes?,
+        routed,
+        warnings,
+    })
+}
+
+fn unknown_sections(to: &mut Compiler<'_>) {
+    for name in to.names(&[]) {
+        if !section::SECTIONS.contains(&name.as_str()) {
+            to.wrong(&[key(&name)], unknown_key(&name, section::SECTIONS));
+        }
+    }
+}
+
+fn ledger(to: &mut Compiler<'_>) -> Option<PathBuf> {
+    let url = to.section::<section::Ledger>("ledger")?.url;
+    let expected = "`sqlite:` and a path, such as `sqlite:onceward-data/onceward.db`";
+    let path = match url.strip_prefix("sqlite:") {
+        Some(path) => path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path),
+        None => {
+            // What comes after the scheme may hold a password.
+            let scheme = url.split(':').next().unwrap_or_default();
+            let remedy = "this version keeps its ledger in an SQLite file: write such a path";
+            to.wrong(&[key("ledger"), key("url")], Finding::new(format!("a URL that begins with `{scheme}:`"), expected, remedy));
+            return None;
+        }
+    };
+    let finding = match path {
+        "" => Finding::new("no path after `sqlite:`", expected, "add the path of a file; it is created if it is not there"),
+        ":memory:" => Finding::new("a ledger in memory", expected, "a ledger must survive the process: name a file"),
+        path if path.contains('?') => Finding::new("options after `?`", expected, "leave the options out: they are chosen so that nothing is lost"),
+        path => match writable(Path::new(path)) {
+            Ok(()) => return Some(PathBuf::from(path)),
+            Err(finding) => finding,
+        },
+    };
+    to.wrong(&[key("ledger"), key("url")], finding);
+    None
+}
+
+/// Whether a file could be written there, found out without leaving anything behind.
+fn writable(path: &Path) -> Result<(), Finding> {
+    let remedy = "name a file in a folder that the user who runs this may write to, on a disk of this machine";
+    let wrong = |found: String| Finding::new(found, "a file that can be written, or created", remedy);
+    if path.is_dir() {
+        return Err(wrong(format!("`{}` is a folder", path.display())));
+    }
+    if path.exists() {
+        let opened = std::fs::OpenOptions::new().append(true).open(path);
+        return opened.map(drop).map_err(|error| wrong(format!("`{}` cannot be written: {error}", path.display())));
+    }
+    let folders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let folder = folders.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let probe = tempfile::Builder::new().prefix(".onceward-check-").tempfile_in(folder);
+    probe.map(drop).map_err(|error| wrong(format!("nothing can be created in `{}`: {}", folder.display(), error.kind())))
+}
+
+fn queue(to: &mut Compiler<'_>) {
+    let Some(queue) = to.section::<section::Queue>("queue") else { return };
+    if queue.url != "embedded:" {
+        let scheme = queue.url.split(':').next().unwrap_or_default();
+        let finding = Finding::new(
+            format!("a URL that begins with `{scheme}:`"),
+            "`embedded:`",
+            "this version has the queue inside the process: write `embedded:`, or leave the key out",
+        );
+        to.wrong(&[key("queue"), key("url")], finding);
+    }
+}
+
+fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
+    let section = to.section::<section::Listen>("listen")?;
+    let mut address = |name: &str, text: &str| {
+        let parsed = text.parse::<SocketAddr>().ok();
+        if parsed.is_none() {
+            let remedy = "write for example `127.0.0.1:8080`, or `0.0.0.0:8080` to listen on every address of this machine";
+            to.wrong(&[key("listen"), key(name)], Finding::new(format!("`{text}`"), "an IP address and a port", remedy));
+        }
+        parsed
+    };
+    let (public, admin) = (address("public", &section.public), address("admin", &section.admin));
+    let public_url = section.public_url.as_deref().map(|url| public_url(to, url));
+    let (public, admin) = (public?, admin?);
+    let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+    if meet && public.port() == admin.port() && public.port() != 0 {
+        let found = format!("`{admin}`, which is also where `listen.public` is");
+        to.wrong(&[key("listen"), key("admin")], Finding::new(found, "an address and port of its own", "use another port"));
+    }
+    match public_url {
+        Some(url) => Some(Listen { public, admin, public_url: Some(url?) }),
+        None => Some(Listen { public, admin, public_url: None }),
+    }
+}
+
+fn public_url(to: &mut Compiler<'_>, url: &str) -> Option<String> {
+    let parsed = reqwest::Url::parse(url).ok().filter(|parsed| {
+        let plain = parsed.query().is_none() && parsed.fragment().is_none() && parsed.username().is_empty() && parsed.password().is_none();
+        matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && plain
+    });
+    if parsed.is_none() {
+        let expected = "an http or https URL without a query, such as `https://hooks.example.com`";
+        let finding = Finding::new("something that is no such URL", expected, "write the address that vendors use, as they are told it");
+        to.wrong(&[key("listen"), key("public_url")], finding);
+    }
+    parsed.map(|_| url.trim_end_matches('/').to_owned())
+}
+
+fn keys(to: &mut Compiler<'_>) -> Option<SealingKeys> {
+    let path = [key("encryption"), key("keys")];
+    let expected = "1 to 16 keys of 32 bytes in base64; the first seals, all open";
+    let remedy = "make one with `openssl rand -base64 32`, put it into a variable or file, and write `keys = [{ env = \"ONCEWARD_KEY\" }]`";
+    let section = match to.root.at(&path[..1]) {
+        Some(node) => read::section::<section::Encryption>(node, &path[..1], &[], to.problems)?,
+        None => {
+            to.wrong(&path, Finding::new("nothing", expected, remedy));
+            return None;
+        }
+    };
+    let mut keys = Vec::new();
+    for (index, place) in section.keys.iter().enumerate() {
+        let at = [key("encryption"), key("keys"), Step::Index(index)];
+        let text = place.resolve(to.environment);
+        match text.and_then(|text| SealingKey::parse(&text).map_err(|error| Finding::new(error.to_string(), "", remedy))) {
+            Ok(key) => keys.push(key),
+            Err(finding) => to.wrong(&at, finding),
+        }
+    }
+    if keys.len() < section.keys.len() {
+        return None;
+    }
+    SealingKeys::new(keys).map_err(|error| to.wrong(&path, Finding::new(error.to_string(), expected, remedy))).ok()
+}
+
+fn retention(to: &mut Compiler<'_>) -> Option<Retention> {
+    let section = to.section::<section::Retention>("retention")?;
+    let (raw_events, payloads, keys) = (section.raw_events.0, section.payloads.0, section.keys.0);
+    let mut holds = true;
+    let hour = std::time::Duration::from_secs(3_600);
+    for (name, span) in [("raw_events", raw_events), ("payloads", payloads), ("keys", keys)] {
+        if span < hour {
+            holds = false;
+            to.wrong(&[key("retention"), key(name)], Finding::new("less than an hour", "`1h` or more", "vendors retry for days: keep at least `7d`"));
+        }
+    }
+    if keys < payloads || keys < raw_events {
+        holds = false;
+        let remedy = "raise it: an event whose key is forgotten would be taken for a new one";
+        to.wrong(&[key("retention"), key("keys")], Finding::new("less than `raw_events` or `payloads`", "the longest of the three", remedy));
+    }
+    holds.then_some(Retention { raw_events, payloads, keys })
+}
+
+fn limits(to: &mut Compiler<'_>) -> Option<ingest::Limits> {
+    let section = to.section::<section::Limits>("limits")?;
+    let numbers = section.numbers().map(|(name, value, least, most)| (name, value.to_string(), (least..=most).contains(&value), format!("a number from {least} to {most}")));
+    let spans = section.spans().map(|(name, value, least, most)| {
+        (name, format!("{value:?}"), (least..=most).contains(&value), format!("a span from {least:?} to {most:?}"))
+    });
+    let mut holds = true;
+    for (name, found, fits, expected) in numbers.into_iter().chain(spans) {
+        if !fits {
+            holds = false;
+            to.wrong(&[key("limits"), key(name)], Finding::new(found, expected, "stay within these bounds"));
+        }
+    }
+    holds.then(|| section.compiled())
+}
+
+fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
+    let section = to.section::<section::Admin>("admin").unwrap_or_default();
+    let (mut tokens, mut names) = (Vec::new(), BTreeSet::new());
+    for (index, entry) in section.tokens.into_iter().enumerate() {
+        let at = |name: &str| vec![key("admin"), key("tokens"), Step::Index(index), key(name)];
+        if entry.name.is_empty() || entry.name.len() > 64 || !names.insert(entry.name.clone()) {
+            let finding = Finding::new(format!("`{}`", entry.name), "a name of 1 to 64 bytes that no other token has", "name whoever uses it; audits show it");
+            to.wrong(&at("name"), finding);
+        }
+        let role = Role::parse(&entry.role);
+        if role.is_none() {
+            let finding = Finding::new(format!("`{}`", entry.role), listed(Role::ALL.map(Role::as_str)), "each role may do what those before it may");
+            to.wrong(&at("role"), finding);
+        }
+        let remedy = "make one with `openssl rand -hex 32`";
+        let token = entry.token.resolve(to.environment).and_then(|token| {
+            if token.len() < TOKEN_BYTES_MIN {
+                let found = format!("a token of {} bytes", token.len());
+                return Err(Finding::new(found, format!("{TOKEN_BYTES_MIN} bytes or more"), remedy));
+            }
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(Finding::new("a token with white space or other unusual bytes", "visible ASCII, as it goes into a header", remedy));
+            }
+            Ok(token)
+        });
+        match (role, token) {
+            (Some(role), Ok(token)) => tokens.push(AdminToken { name: entry.name, role, token }),
+            (_, Err(finding)) => to.wrong(&at("token"), finding),
+            (None, Ok(_)) => {}
+        }
+    }
+    tokens
+}
+
+/// Every source by name; `None` where something was wrong with it.
+fn sources(to: &mut Compiler<'_>) -> BTreeMap<String, Option<SourceOf>> {
+    let names = to.names(&[key("sources")]);
+    names.into_iter().map(|name| (name.clone(), source(to, &name))).collect()
+}
+
+fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
+    let path = [key("sources"), key(name)];
+    let node = to.root.at(&path)?.clone();
+    let def = read::section::<SourceDef>(&node, &path, &["secrets"], to.problems);
+    let signature_told = def.as_ref().is_some_and(|def| signature(to, &path, def));
+    let retired = def.as_ref().is_some_and(|def| def.retired == Some(true));
+    let secrets = secrets(to, &path, retired);
+    let source = match Source::compile(name, &def?) {
+        Ok(source) => source,
+        Err(problems) => {
+            to.models(&path, problems.into_iter().filter(|problem| !(signature_told && problem.key == "signature")).collect());
+            return None;
+        }
+    };
+    match source.scheme.compile(&secrets?) {
+        Ok(verifier) => Some(SourceOf { source, verifier }),
+        Err(problems) => {
+            for problem in problems {
+                let outer = if problem.key.starts_with("secrets") { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
+                to.model(&path, model::source::Problem::new(outer, problem.text, "correct it; the presets are good examples"));
+            }
+            None
+        }
+    }
+}
+
+/// Reads a source's signature on its own, so that each of its mistakes shows with its place. What a preset adds may be missing.
+fn signature(to: &mut Compiler<'_>, path: &[Step], def: &SourceDef) -> bool {
+    let path = [path, &[key("signature")]].concat();
+    let Some(node) = to.root.at(&path).cloned() else { return false };
+    let mut found = Problems::new("");
+    let _: Option<Scheme> = read::section(&node, &path, &[], &mut found);
+    let told = found.into_sorted().into_iter().filter(|problem| def.preset.is_none() || problem.found != "nothing");
+    let told: Vec<_> = told.collect();
+    for problem in &told {
+        let at = [path.as_slice(), &node.resolve(problem.key.strip_prefix(&format!("{}.", dotted(&path))).unwrap_or(""))].concat();
+        to.wrong(&at, Finding::new(&problem.found, &problem.expected, &problem.remedy));
+    }
+    !told.is_empty()
+}
+
+fn secrets(to: &mut Compiler<'_>, path: &[Step], retired: bool) -> Option<Vec<Secret>> {
+    let path = [path, &[key("secrets")]].concat();
+    let expected = "the secrets that the vendor shows, newest first";
+    let remedy = "write `secrets = [{ env = \"NAME\" }]`";
+    let Some(node) = to.root.at(&path).cloned() else {
+        if !retired {
+            to.wrong(&path, Finding::new("nothing", expected, remedy));
+        }
+        return retired.then(Vec::new);
+    };
+    let places: Vec<EndingSecretRef> = read::section(&node, &path, &[], to.problems)?;
+    if places.is_empty() && !retired {
+        to.wrong(&path, Finding::new("an empty list", expected, remedy));
+        return None;
+    }
+    let mut secrets = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        let at = [path.as_slice(), &[Step::Index(index)]].concat();
+        let text = place.place.resolve(to.environment);
+        match text.and_then(|text| Secret::new(text).map_err(|error| Finding::new(error.to_string(), "", "correct what the variable or file holds"))) {
+            Ok(secret) => secrets.push(match place.until {
+                Some(end) => secret.until(end),
+                None => secret,
+            }),
+            Err(finding) => to.wrong(&at, finding),
+        }
+    }
+    (secrets.len() == places.len()).then_some(secrets)
+}

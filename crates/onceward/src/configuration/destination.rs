@@ -1,0 +1,153 @@
+//! Destinations: which CRM, how it knows us, how fast it may be asked, what is written there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use connect::{Client, Kind, SettingsError};
+use model::destination::Policy;
+use model::schedule::{ATTEMPTS_MAX, Schedule};
+
+use super::compile::{Compiler, key};
+use super::problem::{Finding, closest, listed};
+use super::tree::Step;
+use super::{Destination, read, section};
+
+/// Every destination by name; `None` where something was wrong with it.
+pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
+    let names = to.names(&[key("destinations")]);
+    names.into_iter().map(|name| (name.clone(), one(to, &name))).collect()
+}
+
+fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
+    let path = [key("destinations"), key(name)];
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')) {
+        let finding = Finding::new(format!("the name `{name}`"), "1 to 63 lower-case letters, digits, `-` and `_`", "rename it, here and in `routes`");
+        to.wrong(&path, finding);
+    }
+    let node = to.root.at(&path)?.clone();
+    let section = read::section::<section::Destination>(&node, &path, &["objects"], to.problems);
+    let kind = section.as_ref().and_then(|section| kind(to, &path, &section.kind));
+    let adopt = section.as_ref().map(|section| section.adopt).unwrap_or_default();
+    // Without a known kind, objects are checked as those of the one there is.
+    let objects = super::route::objects(to, &path, kind.unwrap_or(Kind::Salesforce).as_str(), adopt);
+    let section = section?;
+    let auth = auth(to, &path, &section.auth);
+    let policy = policy(to, &path, &section);
+    let settings = connect::Settings {
+        kind: kind?,
+        base_url: section.base_url,
+        auth: auth?,
+        api_version: section.api_version,
+        call_timeout: Some(section.call_timeout.0),
+        allow_private: section.allow_private,
+    };
+    if let Err(error) = Client::http(settings.clone()) {
+        let (at, found) = match &error {
+            SettingsError::BaseUrl(text) => (key("base_url"), text.clone()),
+            SettingsError::Auth(text) => (key("auth"), text.clone()),
+            SettingsError::ApiVersion(text) => (key("api_version"), text.clone()),
+            SettingsError::CallTimeout => (key("call_timeout"), "a span out of bounds".to_owned()),
+            SettingsError::Tls(_) => (key("base_url"), error.to_string()),
+        };
+        to.wrong(&[path[0].clone(), path[1].clone(), at], Finding::new(found, "", "correct this setting"));
+        return None;
+    }
+    Some(Destination { settings, policy: policy?, objects: objects? })
+}
+
+fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
+    let kind = Kind::parse(text);
+    if kind.is_none() {
+        let known = [Kind::Salesforce.as_str()];
+        let remedy = match closest(text, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("this version speaks to {} only", listed(known)),
+        };
+        to.wrong(&[path, &[key("kind")]].concat(), Finding::new(format!("`{text}`"), listed(known), remedy));
+    }
+    kind
+}
+
+fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<connect::Auth> {
+    let environment = to.environment;
+    let mut resolved = |name: &str, text: Result<String, Finding>| match text {
+        Ok(text) => Some(text),
+        Err(finding) => {
+            to.wrong(&[path, &[key("auth"), key(name)]].concat(), finding);
+            None
+        }
+    };
+    match auth {
+        section::Auth::ClientCredentials { client_id, client_secret } => {
+            let client_id = resolved("client_id", client_id.resolve(environment));
+            let client_secret = resolved("client_secret", client_secret.resolve(environment));
+            Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) })
+        }
+        section::Auth::JwtBearer { client_id, username, private_key, audience } => {
+            let client_id = resolved("client_id", client_id.resolve(environment));
+            let username = resolved("username", username.resolve(environment));
+            let private_key = resolved("private_key", private_key.resolve(environment));
+            Some(connect::Auth::JwtBearer {
+                client_id: client_id?,
+                username: username?,
+                private_key_pem: connect::Secret::new(private_key?),
+                audience: audience.clone(),
+            })
+        }
+    }
+}
+
+fn policy(to: &mut Compiler<'_>, path: &[Step], section: &section::Destination) -> Option<Policy> {
+    let mut holds = true;
+    let mut bounded = |keys: &[&str], fits: bool, found: String, expected: &str| {
+        if !fits {
+            holds = false;
+            let below: Vec<Step> = keys.iter().copied().map(key).collect();
+            to.wrong(&[path, below.as_slice()].concat(), Finding::new(found, expected, "stay within these bounds"));
+        }
+    };
+    let mut number = |keys: &[&str], value: u32, least: u32, most: u32| {
+        bounded(keys, (least..=most).contains(&value), value.to_string(), &format!("a number from {least} to {most}"));
+    };
+    number(&["quota", "calls"], section.quota.calls, 1, 1_000_000);
+    number(&["quota", "concurrency"], section.quota.concurrency, 1, 256);
+    number(&["breaker", "failures"], section.breaker.failures, 1, 1_000);
+    number(&["identifier_trust"], section.identifier_trust.into(), 0, 100);
+    number(&["crm_trust"], section.crm_trust.into(), 0, 100);
+    let mut span = |keys: &[&str], value: Duration, least: u64, most: u64| {
+        let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+        bounded(keys, (least..=most).contains(&value), format!("{value:?}"), &format!("a span from {least:?} to {most:?}"));
+    };
+    span(&["quota", "per"], section.quota.per.0, 1, 86_400);
+    span(&["call_timeout"], section.call_timeout.0, 1, 600);
+    span(&["late_window"], section.late_window.0, 0, 86_400);
+    span(&["update_only_wait"], section.update_only_wait.0, 0, 7 * 86_400);
+    span(&["breaker", "probe"], section.breaker.probe.0, 1, 3_600);
+    span(&["breaker", "probe_max"], section.breaker.probe_max.0, section.breaker.probe.0.as_secs().clamp(1, 86_400), 86_400);
+    let schedule = match &section.schedule {
+        None => Some(Schedule::default()),
+        Some(waits) => {
+            let fit = waits.iter().all(|wait| wait.0 <= Duration::from_secs(86_400));
+            let schedule = Schedule::new(waits.iter().map(|wait| wait.0).collect()).filter(|_| fit);
+            let expected = format!("1 to {ATTEMPTS_MAX} waits of at most a day");
+            bounded(&["schedule"], schedule.is_some(), format!("{} waits", waits.len()), &expected);
+            schedule
+        }
+    };
+    let schedule = schedule.filter(|_| holds)?;
+    Some(Policy {
+        calls: section.quota.calls,
+        per: section.quota.per.0,
+        concurrency: section.quota.concurrency,
+        call_timeout: section.call_timeout.0,
+        late_window: section.late_window.0,
+        schedule,
+        breaker_failures: section.breaker.failures,
+        probe_first: section.breaker.probe.0,
+        probe_max: section.breaker.probe_max.0,
+        on_auth_failure: section.on_auth_failure,
+        identifier_trust: section.identifier_trust,
+        crm_trust: section.crm_trust,
+        update_only_wait: section.update_only_wait.0,
+    })
+}

@@ -1,0 +1,155 @@
+//! Signs payloads as a vendor would, and posts them.
+
+use std::time::{Duration, Instant};
+
+use model::signature::{SignError, Verifier};
+use model::{Received, Time};
+use reqwest::Url;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// From connecting to the answer's last byte.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Posts signed payloads to one address. Cloning shares the connections.
+#[derive(Clone)]
+pub struct Sender {
+    client: reqwest::Client,
+    url: Url,
+    verifier: Verifier,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body as JSON, or as text where it is none.
+    pub body: Value,
+    /// From the first byte sent to the last received.
+    pub took: Duration,
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The payload cannot be signed.
+    #[error("{0}")]
+    Sign(#[from] SignError),
+    /// Nobody answered.
+    #[error("{url} did not answer: {why}; is `onceward` running there?")]
+    NoAnswer {
+        /// Where it was sent.
+        url: String,
+        /// In the system's words.
+        why: String,
+    },
+}
+
+impl Sender {
+    /// A sender for a source's address: `base` and the source's path, or `base` as it is if it has a path.
+    ///
+    /// # Errors
+    ///
+    /// `base` is no http or https URL, or this machine cannot do TLS.
+    pub fn new(base: &str, source: &str, verifier: Verifier) -> Result<Self, String> {
+        let mut url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if let Some(url) = url.as_mut().filter(|url| url.path() == "/" && url.query().is_none()) {
+            url.set_path(&format!("/webhooks/{source}"));
+        }
+        let url = url.ok_or_else(|| format!("`{base}` is no http or https URL"))?;
+        let client = client(&url)?;
+        Ok(Self { client, url, verifier })
+    }
+
+    /// Where it goes.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The headers that the vendor would send with this body.
+    ///
+    /// Ids that the scheme signs as headers are made from the body, so that the same body sent again is the same event.
+    ///
+    /// # Errors
+    ///
+    /// The source has no secret that is still valid.
+    pub fn sign(&self, body: &[u8], now: Time) -> Result<Vec<(String, String)>, SignError> {
+        let target = match self.url.query() {
+            Some(query) => format!("{}?{query}", self.url.path()),
+            None => self.url.path().to_owned(),
+        };
+        let mut headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
+        loop {
+            let request = Received { method: "POST", target: &target, headers: &headers, body };
+            match self.verifier.sign(&request, now) {
+                Ok(signed) => {
+                    let own = headers.into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
+                    return Ok(own.chain(signed).collect());
+                }
+                Err(SignError::Header(name)) if !headers.iter().any(|(held, _)| *held == name) => {
+                    headers.push((name, format!("msg_{}", hex::encode(&Sha256::digest(body)[..12])).into_bytes()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Posts a body with these headers.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answered.
+    pub async fn post(&self, body: Vec<u8>, headers: &[(String, String)]) -> Result<Answer, SendError> {
+        let begun = Instant::now();
+        let mut request = self.client.post(self.url.clone()).timeout(TIMEOUT).body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let no_answer = |error: reqwest::Error| SendError::NoAnswer { url: self.url.to_string(), why: innermost(&error) };
+        let mut response = request.send().await.map_err(no_answer)?;
+        let status = response.status().as_u16();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+            if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+                break;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let took = begun.elapsed();
+        let text = || if bytes.is_empty() { Value::Null } else { Value::String(String::from_utf8_lossy(&bytes).into_owned()) };
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+        Ok(Answer { status, body, took })
+    }
+}
+
+/// A client for an address of ours: no redirects, no proxy, no retries of its own.
+///
+/// # Errors
+///
+/// This machine cannot do TLS, which only https needs.
+pub fn client(url: &Url) -> Result<reqwest::Client, String> {
+    // Another provider may have been installed already; either serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .user_agent(concat!("onceward/", env!("CARGO_PKG_VERSION")));
+    if url.scheme() == "http" {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| format!("TLS cannot be set up: {}; install the system's root certificates", innermost(&error)))
+}
+
+/// The last cause of an error, which is what a person can act on.
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
