@@ -265,7 +265,7 @@ impl Core {
         while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
             let at = entry.key().0;
             let Late { head, version, write } = entry.remove();
-            let mut ended = self.write(&write, &version, &BTreeSet::new(), false, at);
+            let mut ended = self.write(write, &version, &BTreeSet::new(), false, at);
             ended.reply = None;
             self.log(head, &mut ended, at);
         }
@@ -370,7 +370,7 @@ impl Core {
                 }
                 let locked = self.locked(&write);
                 let missing = write.collection && self.faults.strikes(salesforce::CRM, Fault::Missing, &mut self.dice).is_some();
-                let ended = self.write(&write, &version, &locked, missing, now);
+                let ended = self.write(write, &version, &locked, missing, now);
                 if late.is_some() { Ended { reply: None, ..ended } } else { ended }
             }
             Ok(what) => Ended::answered(self.look(what, &version)),
@@ -448,9 +448,10 @@ impl Core {
         locked
     }
 
-    fn write(&mut self, write: &Write, version: &str, locked: &BTreeSet<usize>, missing: bool, now: Time) -> Ended {
+    fn write(&mut self, write: Write, version: &str, locked: &BTreeSet<usize>, missing: bool, now: Time) -> Ended {
+        let (way, collection) = (write.way, write.collection);
         let ran = self.org.write(write, locked, self.options.max_records, now);
-        let reply = salesforce::reply_to_write(write, version, &ran, missing);
+        let reply = salesforce::reply_to_write(way, collection, version, &ran, missing);
         let whole = u64::from(ran.is_err());
         let records = salesforce::touched(ran.unwrap_or_default());
         let count = |results: &[&str]| {

@@ -4,6 +4,7 @@
 //! time. [`Sandbox`] puts it behind a listener and makes its faults real: connections are cut, answers come late.
 //! What it speaks today is Salesforce's REST dialect; every record and call carries its dialect's name.
 
+mod body;
 mod core;
 mod credentials;
 mod faults;

@@ -112,14 +112,29 @@ impl Table {
         self.last
     }
 
-    /// Applies changes to a live row; null clears a field.
+    /// Applies changes to a live row in place; null clears a field.
     pub fn update(&mut self, number: u64, changes: Vec<(Arc<str>, Value)>, now: Time) {
-        let Some(mut row) = self.rows.get(&number).cloned() else { return };
-        row.fields.extend(changes);
-        row.fields.retain(|_, value| !value.is_null());
+        let Some(row) = self.rows.get_mut(&number).filter(|row| !row.deleted) else { return };
+        if let Some(journal) = &mut self.journal {
+            journal.push((number, Some(row.clone())));
+        }
+        for (field, value) in changes {
+            if let Some(index) = self.indexes.get_mut(&field).filter(|_| row.fields.get(&field) != Some(&value)) {
+                if let Some(was) = indexed(row, &field) {
+                    index.remove(&(was, number));
+                }
+                if let Some(is) = text(&value) {
+                    index.insert((fold(&is), number));
+                }
+            }
+            if value.is_null() {
+                row.fields.remove(&field);
+            } else {
+                row.fields.insert(field, value);
+            }
+        }
         row.modified = now;
         row.writes = row.writes.saturating_add(1);
-        self.put(number, Some(row));
     }
 
     pub fn delete(&mut self, number: u64, now: Time) {
@@ -144,7 +159,7 @@ impl Table {
         }
     }
 
-    /// The only way a row changes, so that indexes, counts and journal always agree with it.
+    /// How rows come and go, so that indexes, counts and journal always agree with them.
     fn put(&mut self, number: u64, new: Option<Row>) {
         let old = self.rows.remove(&number);
         for (field, index) in &mut self.indexes {

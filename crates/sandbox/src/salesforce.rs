@@ -7,8 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use model::Time;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use crate::body::Body;
 use crate::core::Touched;
 use crate::credentials::{Credentials, Sessions};
 use crate::faults::Dice;
@@ -81,12 +84,6 @@ impl Refusal {
             error["fields"] = json!(self.fields);
         }
         HttpReply::json(self.status, &[error])
-    }
-
-    /// The same as one record's error, where the code has another name.
-    fn in_batch(&self) -> Value {
-        let fields: &[String] = if self.status == 300 { &[] } else { &self.fields };
-        json!({"statusCode": self.code, "message": self.message, "fields": fields})
     }
 }
 
@@ -171,7 +168,7 @@ fn read_bearer(request: &HttpRequest<'_>) -> Result<String, Refusal> {
 fn read_call(request: &HttpRequest<'_>, rest: &[&str], query: &str) -> Result<What, Refusal> {
     let write = |write: Result<Write, Refusal>| write.map(What::Write);
     let single = |object: &str, by: Locate, way: Way, keep_body: bool| {
-        let body = if keep_body { object_of(request)? } else { Map::new() };
+        let body = if keep_body { object_of(request)? } else { Body::default() };
         Ok(Write { way, collection: false, all_or_none: false, records: vec![Ok(Target { object: object.into(), by, body })] })
     };
     let read = |object: &str, by: Locate| Ok(What::Read { object: object.into(), by, fields: pair(query, "fields") });
@@ -211,34 +208,30 @@ fn read_call(request: &HttpRequest<'_>, rest: &[&str], query: &str) -> Result<Wh
     }
 }
 
-fn object_of(request: &HttpRequest<'_>) -> Result<Map<String, Value>, Refusal> {
+fn object_of<T: DeserializeOwned>(request: &HttpRequest<'_>) -> Result<T, Refusal> {
     let kind = request.header("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(Refusal::new(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type not supported. Send application/json."));
     }
-    let refuse = |says: String| Refusal::new(400, "JSON_PARSER_ERROR", says);
-    match serde_json::from_slice(request.body) {
-        Ok(Value::Object(body)) => Ok(body),
-        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-            Err(refuse("The body has to be a JSON object".into()))
-        }
-        Err(error) => Err(refuse(format!("Unexpected input at [line:{}, column:{}]", error.line(), error.column()))),
-    }
+    serde_json::from_slice(request.body).map_err(|error| {
+        let what = if error.is_data() { "Not of the expected shape" } else { "Unexpected input" };
+        Refusal::new(400, "JSON_PARSER_ERROR", format!("{what} at [line:{}, column:{}]", error.line(), error.column()))
+    })
 }
 
-/// Takes a member out of a record, whatever case its name is written in.
-fn take(body: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    let held = if body.contains_key(name) { name.to_owned() } else { body.keys().find(|held| held.eq_ignore_ascii_case(name))?.clone() };
-    body.shift_remove(&held)
+/// The body of a Collections call.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Collection {
+    #[serde(default)]
+    all_or_none: bool,
+    #[serde(default)]
+    records: Vec<Body>,
 }
 
 fn read_collection(request: &HttpRequest<'_>, way: Way, upsert: Option<(&str, &str)>) -> Result<Write, Refusal> {
-    let mut body = object_of(request)?;
-    let all_or_none = body.get("allOrNone").and_then(Value::as_bool).unwrap_or(false);
-    let Some(Value::Array(records)) = body.remove("records") else {
-        return Err(Refusal::new(400, "REQUIRED_FIELD_MISSING", "At least 1 record is required").of("records"));
-    };
+    let Collection { all_or_none, records } = object_of(request)?;
     if records.is_empty() {
         return Err(Refusal::new(400, "REQUIRED_FIELD_MISSING", "At least 1 record is required"));
     }
@@ -246,20 +239,14 @@ fn read_collection(request: &HttpRequest<'_>, way: Way, upsert: Option<(&str, &s
         let says = format!("record limit reached. cannot submit more than {MAX_COLLECTION} records into this call");
         return Err(Refusal::new(400, "EXCEEDED_ID_LIMIT", says));
     }
-    let read = |record: Value| {
-        let Value::Object(record) = record else {
-            return Err(Refusal::new(400, "JSON_PARSER_ERROR", "Every record has to be a JSON object"));
-        };
-        Ok(read_member(record, way, upsert))
-    };
-    let records = records.into_iter().map(read).collect::<Result<_, _>>()?;
+    let records = records.into_iter().map(|record| read_member(record, way, upsert)).collect();
     Ok(Write { way, collection: true, all_or_none, records })
 }
 
 /// One record of a Collections call; what is wrong with it is wrong with it alone.
-fn read_member(mut body: Map<String, Value>, way: Way, upsert: Option<(&str, &str)>) -> Result<Target, Refusal> {
-    let kind = body.get("attributes").and_then(|attributes| attributes.get("type")).and_then(Value::as_str).map(str::to_owned);
-    let id = take(&mut body, "Id");
+fn read_member(mut body: Body, way: Way, upsert: Option<(&str, &str)>) -> Result<Target, Refusal> {
+    let kind = body.take("attributes").as_ref().and_then(|attributes| attributes.get("type")?.as_str()).map(str::to_owned);
+    let id = body.take("Id");
     let Some(object) = kind else {
         return Err(Refusal::new(400, "INVALID_TYPE", "Every record has to name its type in attributes.type"));
     };
@@ -268,8 +255,7 @@ fn read_member(mut body: Map<String, Value>, way: Way, upsert: Option<(&str, &st
             if !path.eq_ignore_ascii_case(&object) {
                 return Err(Refusal::new(400, "INVALID_TYPE", format!("The record's type {object} is not the call's type {path}")));
             }
-            let value =
-                take(&mut body, field).as_ref().and_then(text).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+            let value = body.take(field).as_ref().and_then(text).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| Refusal::new(400, "MISSING_ARGUMENT", format!("{field} not specified")).of(field))?;
             Locate::Key { field: field.into(), value }
         }
@@ -382,36 +368,60 @@ impl Grant {
     }
 }
 
+/// One record's result on the wire.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    success: bool,
+    errors: Vec<RecordError<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<bool>,
+}
+
+/// One record's error, whose code has another name than a whole request's.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordError<'a> {
+    status_code: &'a str,
+    message: &'a str,
+    fields: &'a [String],
+}
+
+impl<'a> Shown<'a> {
+    fn new(result: &'a Result<Done, Refusal>, upsert: bool) -> Self {
+        match result {
+            Ok(Done::Created(id)) => Self { id: Some(id), success: true, errors: Vec::new(), created: upsert.then_some(true) },
+            Ok(Done::Updated(id) | Done::Deleted(id)) => {
+                Self { id: Some(id), success: true, errors: Vec::new(), created: upsert.then_some(false) }
+            }
+            Err(Refusal { status, code, message, fields }) => {
+                let fields: &[String] = if *status == 300 { &[] } else { fields };
+                Self { id: None, success: false, errors: vec![RecordError { status_code: code, message, fields }], created: None }
+            }
+        }
+    }
+}
+
 /// How the results of a write look on the wire. `missing` leaves the last result of a batch out.
-pub(crate) fn reply_to_write(write: &Write, version: &str, ran: &Result<Vec<Ran>, Refusal>, missing: bool) -> HttpReply {
+pub(crate) fn reply_to_write(way: Way, collection: bool, version: &str, ran: &Result<Vec<Ran>, Refusal>, missing: bool) -> HttpReply {
     let results = match ran {
         Err(whole) => return whole.reply(),
         Ok(results) => results,
     };
-    let done = |id: &str, created: Option<bool>| {
-        let mut result = json!({"id": id, "success": true, "errors": []});
-        if let Some(created) = created {
-            result["created"] = created.into();
-        }
-        result
-    };
-    let upsert = matches!(write.way, Way::Upsert { .. });
-    if write.collection {
-        let one = |ran: &Ran| match &ran.result {
-            Ok(Done::Created(id)) => done(id, upsert.then_some(true)),
-            Ok(Done::Updated(id) | Done::Deleted(id)) => done(id, upsert.then_some(false)),
-            Err(refusal) => json!({"success": false, "errors": [refusal.in_batch()]}),
-        };
+    let upsert = matches!(way, Way::Upsert { .. });
+    if collection {
         let shown = results.len() - usize::from(missing);
-        return HttpReply::json(200, &results.iter().take(shown).map(one).collect::<Vec<_>>());
+        return HttpReply::json(200, &results.iter().take(shown).map(|ran| Shown::new(&ran.result, upsert)).collect::<Vec<_>>());
     }
-    match results.first().map(|ran| &ran.result) {
-        Some(Ok(Done::Created(id))) => HttpReply::json(201, &done(id, upsert.then_some(true))),
-        Some(Ok(Done::Updated(id))) if upsert && version_number(version).is_some_and(|number| number >= 46) => {
-            HttpReply::json(200, &done(id, Some(false)))
+    let Some(Ran { result, .. }) = results.first() else { return HttpReply::empty(204) };
+    match result {
+        Ok(Done::Created(_)) => HttpReply::json(201, &Shown::new(result, upsert)),
+        Ok(Done::Updated(_)) if upsert && version_number(version).is_some_and(|number| number >= 46) => {
+            HttpReply::json(200, &Shown::new(result, upsert))
         }
-        Some(Ok(Done::Updated(_) | Done::Deleted(_))) | None => HttpReply::empty(204),
-        Some(Err(refusal)) => refusal.reply(),
+        Ok(Done::Updated(_) | Done::Deleted(_)) => HttpReply::empty(204),
+        Err(refusal) => refusal.reply(),
     }
 }
 

@@ -175,14 +175,15 @@ pub(crate) fn is_external_id(name: &str) -> bool {
 
 /// Why a value does not fit its field.
 pub(crate) enum Misfit {
-    /// The JSON type is wrong, which fails the whole request: what was expected.
-    Type(&'static str),
+    /// The JSON type is wrong, which fails the whole request: what was expected, and what was found.
+    Type(&'static str, &'static str),
     /// The value is refused, which fails the record: code and message.
     Value(&'static str, String),
 }
 
 /// Reads a value as the field keeps it: text trimmed, empty text as null.
-pub(crate) fn fit(name: &str, kind: Kind, value: &Value) -> Result<Value, Misfit> {
+pub(crate) fn fit(name: &str, kind: Kind, value: Value) -> Result<Value, Misfit> {
+    let wrong_type = |wanted: &'static str, found: &Value| Err(Misfit::Type(wanted, kind_of(found)));
     match (kind, value) {
         (Kind::ReadOnly, _) => {
             let says = format!("Unable to create/update fields: {name}. Please check the security settings of this field.");
@@ -191,39 +192,54 @@ pub(crate) fn fit(name: &str, kind: Kind, value: &Value) -> Result<Value, Misfit
         (_, Value::Null) => Ok(Value::Null),
         (Kind::Text(longest), Value::String(text)) => within(name, text, longest),
         (Kind::Custom, Value::String(text)) => within(name, text, 255),
-        (Kind::Custom, Value::Number(_) | Value::Bool(_)) | (Kind::Number, Value::Number(_)) | (Kind::Flag, Value::Bool(_)) => {
-            Ok(value.clone())
-        }
+        (Kind::Custom | Kind::Number, value @ Value::Number(_)) | (Kind::Custom | Kind::Flag, value @ Value::Bool(_)) => Ok(value),
         (Kind::Email, Value::String(text)) => {
             let address = within(name, text, 80)?;
             let wrong = address.as_str().filter(|address| !is_address(address));
             let says = wrong.map(|wrong| format!("{name}: invalid email address: {wrong}"));
             says.map_or(Ok(address), |says| Err(Misfit::Value("INVALID_EMAIL_ADDRESS", says)))
         }
-        (Kind::Number, Value::String(text)) => match text.trim() {
-            "" => Ok(Value::Null),
-            text => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from).ok_or(Misfit::Type("double")),
+        (Kind::Number, Value::String(text)) if text.trim().is_empty() => Ok(Value::Null),
+        (Kind::Number, Value::String(text)) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(number.into()),
+            Ok(_) | Err(_) => wrong_type("double", &Value::String(text)),
         },
+        (Kind::Date, Value::String(text)) if text.trim().is_empty() => Ok(Value::Null),
         (Kind::Date, Value::String(text)) => match text.trim() {
-            "" => Ok(Value::Null),
             day if day.len() == 10 && Time::parse_rfc3339(&format!("{day}T00:00:00Z")).is_some() => Ok(day.into()),
-            _ => Err(Misfit::Type("date")),
+            _ => wrong_type("date", &Value::String(text)),
         },
-        (Kind::Reference(_), Value::String(text)) => Ok(if text.is_empty() { Value::Null } else { value.clone() }),
-        (Kind::Text(_) | Kind::Email | Kind::Custom | Kind::Reference(_), _) => Err(Misfit::Type("string")),
-        (Kind::Number, _) => Err(Misfit::Type("double")),
-        (Kind::Flag, _) => Err(Misfit::Type("boolean")),
-        (Kind::Date, _) => Err(Misfit::Type("date")),
+        (Kind::Reference(_), Value::String(text)) => Ok(if text.is_empty() { Value::Null } else { text.into() }),
+        (Kind::Text(_) | Kind::Email | Kind::Custom | Kind::Reference(_), other) => wrong_type("string", &other),
+        (Kind::Number, other) => wrong_type("double", &other),
+        (Kind::Flag, other) => wrong_type("boolean", &other),
+        (Kind::Date, other) => wrong_type("date", &other),
     }
 }
 
-fn within(name: &str, text: &str, longest: usize) -> Result<Value, Misfit> {
-    let text = text.trim();
-    if text.chars().count() > longest {
-        let shown: String = text.chars().take(longest).collect();
+/// What a value is, in the words of the CRM's own parser.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "VALUE_NULL",
+        Value::Bool(_) => "VALUE_BOOLEAN",
+        Value::Number(_) => "VALUE_NUMBER",
+        Value::String(_) => "VALUE_STRING",
+        Value::Array(_) => "START_ARRAY",
+        Value::Object(_) => "START_OBJECT",
+    }
+}
+
+fn within(name: &str, text: String, longest: usize) -> Result<Value, Misfit> {
+    let trimmed = text.trim();
+    if trimmed.len() > longest && trimmed.chars().count() > longest {
+        let shown: String = trimmed.chars().take(longest).collect();
         return Err(Misfit::Value("STRING_TOO_LONG", format!("{name}: data value too large: {shown} (max length={longest})")));
     }
-    Ok(if text.is_empty() { Value::Null } else { text.into() })
+    Ok(match trimmed.len() {
+        0 => Value::Null,
+        length if length == text.len() => text.into(),
+        _ => trimmed.into(),
+    })
 }
 
 fn is_address(text: &str) -> bool {

@@ -136,9 +136,8 @@ impl Sheet {
         let mut key_field = changes.iter().map(|(column, _)| column).find(|column| self.unique.contains(*column)).cloned();
         if let Locate::Key { field, value } = &target.by {
             let (column, kind) = self.column(field).ok_or_else(Refusal::not_found)?;
-            let value = Value::from(value.as_str());
             let fitting =
-                schema::fit(&column, kind, &value).map_err(|misfit| Wrong::from_misfit(&column, &value, misfit).into_refusal())?;
+                schema::fit(&column, kind, value.as_str().into()).map_err(|misfit| Wrong::from_misfit(&column, misfit).into_refusal())?;
             changes.push((column.clone(), fitting));
             key_field = Some(column);
         }

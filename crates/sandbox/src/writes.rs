@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::Time;
 use serde_json::{Map, Value, json};
 
+use crate::body::Body;
 use crate::http::HttpReply;
 use crate::query::Query;
 use crate::records::{Row, fold, text};
@@ -38,7 +39,7 @@ pub(crate) enum Locate {
 pub(crate) struct Target {
     pub object: String,
     pub by: Locate,
-    pub body: Map<String, Value>,
+    pub body: Body,
 }
 
 /// A write of one record or of a collection.
@@ -63,7 +64,7 @@ impl Target {
         match &self.by {
             Locate::Key { value, .. } => Some(value.clone()),
             Locate::Id(id) => Some(id.clone()),
-            Locate::New => self.body.iter().find(|(name, _)| schema::is_external_id(name)).and_then(|(_, value)| text(value)),
+            Locate::New => self.body.0.iter().find(|(name, _)| schema::is_external_id(name)).and_then(|(_, value)| text(value)),
         }
     }
 }
@@ -112,10 +113,11 @@ impl Org {
     }
 
     /// Applies a write. `locked` are the places of records that meet a lock; `room` is the most rows that may be held.
-    pub fn write(&mut self, write: &Write, locked: &BTreeSet<usize>, room: usize, now: Time) -> Result<Vec<Ran>, Refusal> {
-        let doubled = doubled_keys(write);
+    pub fn write(&mut self, mut write: Write, locked: &BTreeSet<usize>, room: usize, now: Time) -> Result<Vec<Ran>, Refusal> {
+        let doubled = doubled_keys(&write);
+        let keys: Vec<Option<String>> = write.records.iter().map(|record| self.key_of(record.as_ref().ok()?)).collect();
         let mut ready = Vec::with_capacity(write.records.len());
-        for (place, record) in write.records.iter().enumerate() {
+        for (place, record) in write.records.iter_mut().enumerate() {
             let prepared = match record {
                 Ok(target) => self.prepare(target),
                 Err(refusal) => Err(Wrong::Record(refusal.clone())),
@@ -124,19 +126,21 @@ impl Org {
                 Err(Wrong::Request(refusal)) => return Err(refusal),
                 Err(Wrong::Record(refusal)) => Err(refusal),
                 Ok(_) if locked.contains(&place) => Err(Refusal::locked()),
-                Ok(_) if doubled.contains(&place) => Err(doubled_key(record.as_ref().ok().and_then(Target::key))),
+                Ok(_) if doubled.contains(&place) => Err(doubled_key(keys[place].as_deref())),
                 Ok(changes) => Ok(changes),
             });
         }
         if write.all_or_none {
             self.sheets.values_mut().for_each(|sheet| sheet.table.begin());
         }
-        let apply = |(record, changes): (&Result<Target, Refusal>, Result<Changes, Refusal>)| match (record, changes) {
-            (Ok(target), Ok(changes)) => Ran { key: self.key_of(target), result: self.apply(write.way, target, changes, room, now) },
-            (Ok(target), Err(refusal)) => Ran { key: self.key_of(target), result: Err(refusal) },
-            (Err(refusal), _) => Ran { key: None, result: Err(refusal.clone()) },
-        };
-        let mut results: Vec<_> = write.records.iter().zip(ready).map(apply).collect();
+        let mut results = Vec::with_capacity(ready.len());
+        for ((record, changes), key) in write.records.into_iter().zip(ready).zip(keys) {
+            let result = match (record, changes) {
+                (Ok(target), Ok(changes)) => self.apply(write.way, &target, changes, room, now),
+                (_, Err(refusal)) | (Err(refusal), Ok(_)) => Err(refusal),
+            };
+            results.push(Ran { key, result });
+        }
         if write.all_or_none {
             let keep = results.iter().all(|ran| ran.result.is_ok());
             self.sheets.values_mut().for_each(|sheet| sheet.table.end(keep));
@@ -160,26 +164,27 @@ impl Org {
         }
     }
 
-    /// Checks a record's fields on their own and finds its parents; changes nothing.
-    fn prepare(&mut self, target: &Target) -> Result<Changes, Wrong> {
+    /// Takes a record's fields, checks them on their own and finds its parents; changes no record.
+    fn prepare(&mut self, target: &mut Target) -> Result<Changes, Wrong> {
         let sheet = self.sheet(&target.object)?;
+        let members = std::mem::take(&mut target.body).0;
         if let Locate::Key { field, .. } = &target.by {
             let key = sheet.key_column(field)?;
-            if target.body.keys().any(|name| name.eq_ignore_ascii_case(&key)) {
+            if members.iter().any(|(name, _)| name.eq_ignore_ascii_case(&key)) {
                 let says = format!("The {key} field should not be specified in the sobject data.");
                 return Err(Wrong::Record(Refusal::new(400, "INVALID_FIELD", says).of(&key)));
             }
         }
-        let mut changes = Vec::with_capacity(target.body.len() + 1);
-        for (name, value) in target.body.iter().filter(|(name, _)| *name != "attributes") {
+        let mut changes = Vec::with_capacity(members.len() + 1);
+        for (name, value) in members.into_iter().filter(|(name, _)| name != "attributes") {
             match (name.as_str(), value) {
-                ("Account", Value::Object(parent)) if schema_has_account(&target.object) => {
-                    changes.push(("AccountId".into(), self.parent("Account", parent)?));
+                ("Account", Value::Object(parent)) if has_account(&target.object) => {
+                    changes.push(("AccountId".into(), self.parent("Account", &parent)?));
                 }
-                _ => {
+                (_, value) => {
                     let sheet = self.sheet(&target.object)?;
-                    let (column, kind) = sheet.column(name).ok_or_else(|| no_such_column(name, sheet.object))?;
-                    let fitting = schema::fit(&column, kind, value).map_err(|misfit| Wrong::from_misfit(&column, value, misfit))?;
+                    let (column, kind) = sheet.column(&name).ok_or_else(|| no_such_column(&name, sheet.object))?;
+                    let fitting = schema::fit(&column, kind, value).map_err(|misfit| Wrong::from_misfit(&column, misfit))?;
                     let fitting = self.reference(&column, kind, fitting)?;
                     changes.push((column, fitting));
                 }
@@ -321,18 +326,10 @@ impl From<Refusal> for Wrong {
 }
 
 impl Wrong {
-    pub fn from_misfit(column: &str, value: &Value, misfit: Misfit) -> Self {
+    pub fn from_misfit(column: &str, misfit: Misfit) -> Self {
         match misfit {
             Misfit::Value(code, says) => Self::Record(Refusal::new(400, code, says).of(column)),
-            Misfit::Type(wanted) => {
-                let found = match value {
-                    Value::Null => "VALUE_NULL",
-                    Value::Bool(_) => "VALUE_BOOLEAN",
-                    Value::Number(_) => "VALUE_NUMBER",
-                    Value::String(_) => "VALUE_STRING",
-                    Value::Array(_) => "START_ARRAY",
-                    Value::Object(_) => "START_OBJECT",
-                };
+            Misfit::Type(wanted, found) => {
                 let says = format!(
                     "Cannot deserialize instance of {wanted} from {found} value or request may be missing a required field at {column}"
                 );
@@ -348,7 +345,7 @@ impl Wrong {
     }
 }
 
-fn schema_has_account(object: &str) -> bool {
+fn has_account(object: &str) -> bool {
     schema::object(object).is_some_and(|object| object.fields.iter().any(|(name, _)| *name == "AccountId"))
 }
 
@@ -356,7 +353,7 @@ fn no_such_column(name: &str, object: &Object) -> Refusal {
     Refusal::new(400, "INVALID_FIELD", format!("No such column '{name}' on sobject of type {}", object.name)).of(name)
 }
 
-fn doubled_key(key: Option<String>) -> Refusal {
+fn doubled_key(key: Option<&str>) -> Refusal {
     Refusal::new(400, "DUPLICATE_VALUE", format!("Duplicate external id specified: {}", key.unwrap_or_default()))
 }
 

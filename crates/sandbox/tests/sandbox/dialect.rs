@@ -151,7 +151,7 @@ fn a_malformed_collection_is_refused_whole() {
     mistyped["LastName"] = json!(1);
     for (records, code) in [
         (json!([]), "REQUIRED_FIELD_MISSING"),
-        (json!({}), "REQUIRED_FIELD_MISSING"),
+        (json!({}), "JSON_PARSER_ERROR"),
         (json!(many), "EXCEEDED_ID_LIMIT"),
         (json!([lead("a", "x"), 5]), "JSON_PARSER_ERROR"),
         (json!([lead("a", "x"), mistyped]), "JSON_PARSER_ERROR"),
