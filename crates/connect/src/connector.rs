@@ -13,6 +13,8 @@ use crate::{Auth, Reply, Request, Token};
 /// latter `Call` or `Destination`; in a batch of one, what concerns the record only is told as the record's.
 pub type Outcome<T> = Result<Vec<Result<T, Failure>>, Failure>;
 
+pub use model::protocol::{Present, Written};
+
 /// Records of one object that are written by one call. No two have the same key.
 #[derive(Clone, Debug)]
 pub struct WriteBatch {
@@ -37,16 +39,6 @@ pub struct WriteRecord {
     pub fields: BTreeMap<String, Value>,
 }
 
-/// The CRM said that it has the record as we want it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The CRM's own id of the record, where it told.
-    pub crm_id: Option<String>,
-    /// Whether this call created it, where the CRM told. `Some(false)` in mode [`Mode::CreateOnly`] means that the record
-    /// was there already and was left as it is.
-    pub created: Option<bool>,
-}
-
 /// Keys of one object that are looked up by one call.
 #[derive(Clone, Debug)]
 pub struct ReadBatch {
@@ -58,17 +50,6 @@ pub struct ReadBatch {
     pub keys: Vec<String>,
     /// Which fields to bring back.
     pub fields: Vec<String>,
-}
-
-/// A record as the CRM holds it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Present {
-    /// The CRM's own id.
-    pub crm_id: String,
-    /// The fields that were asked for; null where the CRM holds nothing.
-    pub fields: BTreeMap<String, Value>,
-    /// When anything about it was last changed, where the CRM tells.
-    pub modified_at: Option<Time>,
 }
 
 /// How much of the CRM account's quota is used, by the CRM's own count.

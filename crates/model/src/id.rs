@@ -117,6 +117,16 @@ impl IdGenerator {
         Self { instance, last: (millis << SEQUENCE_BITS) | ((1 << SEQUENCE_BITS) - 1) }
     }
 
+    /// The smallest id that could have been made at a moment.
+    pub fn floor(at: Time) -> i64 {
+        (at.millis() - EPOCH_MILLIS).max(0) << SEQUENCE_BITS << INSTANCE_BITS << ORDINAL_BITS
+    }
+
+    /// When an id was made, to the millisecond.
+    pub const fn made_at(id: i64) -> Time {
+        Time::from_millis((id >> ORDINAL_BITS >> SEQUENCE_BITS >> INSTANCE_BITS) + EPOCH_MILLIS)
+    }
+
     /// The next id at this moment.
     pub fn next_id(&mut self, now: Time) -> i64 {
         let floor = (now.millis() - EPOCH_MILLIS).max(0) << SEQUENCE_BITS;

@@ -254,6 +254,11 @@ impl ObjectPlan {
         self.fields.iter().filter_map(|(field, filling)| filling.value(event).map(|value| (field.clone(), value))).collect()
     }
 
+    /// Every CRM field that some event can set, without the key's.
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
     /// The CRM fields that carry an identifier by which records are found, the key's among them: only a source of
     /// enough trust may change them, and the key's never changes.
     pub fn identifier_fields(&self) -> BTreeSet<&str> {
@@ -559,7 +564,11 @@ mod tests {
         }
         let objects = BTreeMap::from([("Lead".to_owned(), object(LEAD).unwrap()), ("Contact".to_owned(), object(LEAD).unwrap())]);
         let file: File = toml::from_str(text).unwrap();
-        Routes::compile(&file.routes, &BTreeSet::from(["demo".to_owned(), "typeform".to_owned()]), BTreeMap::from([("sf".to_owned(), objects)]))
+        Routes::compile(
+            &file.routes,
+            &BTreeSet::from(["demo".to_owned(), "typeform".to_owned()]),
+            BTreeMap::from([("sf".to_owned(), objects)]),
+        )
     }
 
     #[test]
@@ -577,7 +586,9 @@ mod tests {
 
     #[test]
     fn an_event_sets_what_it_has_and_blanks_only_what_it_cleared() {
-        let text = format!("{LEAD}fields = {{ Email = \"email\", Phone = \"phone\", Company = {{ from = \"company\" }}, LastName = \"last_name\", LeadSource = {{ const = \"Web\" }}, Origin = \"source\", At = \"occurred_at\", Kind = \"event_type\" }}");
+        let text = format!(
+            "{LEAD}fields = {{ Email = \"email\", Phone = \"phone\", Company = {{ from = \"company\" }}, LastName = \"last_name\", LeadSource = {{ const = \"Web\" }}, Origin = \"source\", At = \"occurred_at\", Kind = \"event_type\" }}"
+        );
         let lead = object(&text).unwrap();
         let fields = lead.crm_fields(&event("lead.created", json!({"email": "ada@example.com"})));
         assert_eq!(
@@ -590,7 +601,10 @@ mod tests {
     #[test]
     fn a_crms_preset_fills_in_for_an_object_without_fields() {
         let lead = object(LEAD).unwrap();
-        assert_eq!(json!(lead.crm_fields(&event("a", json!({"email": "a@b.co"})))), json!({"Company": "Example Ltd", "Email": "a@b.co", "FirstName": "Ada"}));
+        assert_eq!(
+            json!(lead.crm_fields(&event("a", json!({"email": "a@b.co"})))),
+            json!({"Company": "Example Ltd", "Email": "a@b.co", "FirstName": "Ada"})
+        );
         assert!(ObjectPlan::compile("salesforce", "Contact", &toml::from_str(LEAD).unwrap()).is_ok());
         assert_eq!(ObjectPlan::compile("salesforce", "Thing__c", &toml::from_str(LEAD).unwrap()).unwrap_err()[0].key, "fields");
     }
@@ -622,10 +636,16 @@ mod tests {
         let shown: Vec<_> = planned.iter().map(|planned| (planned.object.as_str(), planned.mode, planned.owner.as_deref())).collect();
         assert_eq!(shown, [("Lead", Mode::CreateOnly, Some("sales")), ("Contact", Mode::Upsert, None)]);
         assert_eq!((planned[0].key.as_deref(), planned[0].alert_after), (Some("email:ada@example.com"), Some(Duration::from_secs(120))));
-        assert_eq!(planned[0].routing(), Routing { crm: "sf".into(), object: "Lead".into(), upsert_key: "Key__c".into(), mode: Mode::CreateOnly });
+        assert_eq!(
+            planned[0].routing(),
+            Routing { crm: "sf".into(), object: "Lead".into(), upsert_key: "Key__c".into(), mode: Mode::CreateOnly }
+        );
         assert_eq!(routes.plan(&event("order.paid", json!({}))), Plan::Unrouted);
         let Plan::Deliver(planned) = routes.plan(&event("lead.created", json!({}))) else { panic!() };
-        assert!(planned.iter().all(|planned| planned.key.is_none() && planned.identifiers.is_empty()), "nobody is meant: a dead letter for each");
+        assert!(
+            planned.iter().all(|planned| planned.key.is_none() && planned.identifiers.is_empty()),
+            "nobody is meant: a dead letter for each"
+        );
     }
 
     #[test]
@@ -638,15 +658,25 @@ mod tests {
             Plan::Ignored | Plan::Unrouted => panic!(),
         };
         assert_eq!(says(routes("on_delete = \"dead_letter\"")), Some(OnDelete::DeadLetter));
-        assert_eq!(says(routes("on_delete = { Status = \"Gone\" }")), Some(OnDelete::Set(BTreeMap::from([("Status".to_owned(), json!("Gone"))]))));
+        assert_eq!(
+            says(routes("on_delete = { Status = \"Gone\" }")),
+            Some(OnDelete::Set(BTreeMap::from([("Status".to_owned(), json!("Gone"))])))
+        );
         assert!(toml::from_str::<RouteDef>("to = \"sf\"\nobject = \"Lead\"\non_delete = \"delete\"").is_err());
     }
 
     #[test]
     fn stars_stand_for_any_run_of_letters() {
-        for (pattern, text, expected) in
-            [("*", "", true), ("a.*", "a.b", true), ("a.*", "b.a.", false), ("*.b", "a.b", true), ("a*c*e", "abcde", true), ("a*c*e", "abde", false), ("a*a", "a", false), ("ab", "abc", false)]
-        {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a.*", "a.b", true),
+            ("a.*", "b.a.", false),
+            ("*.b", "a.b", true),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "abde", false),
+            ("a*a", "a", false),
+            ("ab", "abc", false),
+        ] {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }
     }

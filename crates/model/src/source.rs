@@ -334,7 +334,13 @@ impl Source {
         let mut problems = Vec::new();
         let def = match serde_json::from_str(text) {
             Ok(def) => def,
-            Err(error) => return Err(vec![Problem::new("", format!("the mapping's text cannot be read: {error}"), "Replay with the current mapping.")]),
+            Err(error) => {
+                return Err(vec![Problem::new(
+                    "",
+                    format!("the mapping's text cannot be read: {error}"),
+                    "Replay with the current mapping.",
+                )]);
+            }
         };
         match Mapping::compile(def, &mut problems) {
             Some(mapping) if problems.is_empty() => Ok(Self { mapping, ..self.clone() }),
@@ -360,7 +366,11 @@ fn check_name(name: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem::new("", message, "Use at most 63 lower-case letters, digits, `-` and `_`; the name is part of the URL."));
     }
     if RESERVED_NAMES.contains(&name) {
-        problems.push(Problem::new("", format!("a source cannot be called `{name}`: the word has another meaning in keys"), "Choose another name."));
+        problems.push(Problem::new(
+            "",
+            format!("a source cannot be called `{name}`: the word has another meaning in keys"),
+            "Choose another name.",
+        ));
     }
 }
 
@@ -369,12 +379,20 @@ fn base(preset_name: Option<&str>, problems: &mut Vec<Problem>) -> SourceDef {
     match preset(name) {
         Some(Ok(preset)) => preset.source,
         Some(Err(error)) => {
-            problems.push(Problem::new("preset", format!("the preset `{name}` is damaged: {}", error.message()), "Report this: presets are part of the program."));
+            problems.push(Problem::new(
+                "preset",
+                format!("the preset `{name}` is damaged: {}", error.message()),
+                "Report this: presets are part of the program.",
+            ));
             SourceDef::default()
         }
         None => {
             let known = presets().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            problems.push(Problem::new("preset", format!("there is no preset `{name}`; there are {known}"), "Use one of these, or describe the source with `signature` and `events`."));
+            problems.push(Problem::new(
+                "preset",
+                format!("there is no preset `{name}`; there are {known}"),
+                "Use one of these, or describe the source with `signature` and `events`.",
+            ));
             SourceDef::default()
         }
     }
@@ -428,7 +446,11 @@ fn trust(trust: Option<i64>, problems: &mut Vec<Problem>) -> u8 {
         None => TRUST_DEFAULT,
         Some(Ok(trust)) if trust <= 100 => trust,
         Some(_) => {
-            problems.push(Problem::new("trust", format!("trust is {}; it goes from 0 to 100", trust.unwrap_or_default()), "Use a number from 0 to 100; the default is 50."));
+            problems.push(Problem::new(
+                "trust",
+                format!("trust is {}; it goes from 0 to 100", trust.unwrap_or_default()),
+                "Use a number from 0 to 100; the default is 50.",
+            ));
             TRUST_DEFAULT
         }
     }
@@ -469,7 +491,7 @@ pub(crate) enum RuleDef {
         #[serde(skip)]
         key: String,
         #[serde(flatten)]
-        def: EventDef,
+        def: Box<EventDef>,
     },
     /// It is irrelevant.
     Ignore(Vec<String>),
@@ -486,7 +508,7 @@ impl SourceDef {
             let key = format!("events.{index}");
             let mut same = inherited.iter_mut().filter(|(_, def)| def.event_type == own.event_type).peekable();
             if same.peek().is_none() {
-                rules.push(RuleDef::Event { key, def: own.clone() });
+                rules.push(RuleDef::Event { key, def: Box::new(own.clone()) });
                 continue;
             }
             for (held, def) in same {
@@ -495,11 +517,17 @@ impl SourceDef {
             }
         }
         rules.push(RuleDef::Ignore(self.ignore.clone()));
-        rules.extend(inherited.into_iter().map(|(key, def)| RuleDef::Event { key: key.unwrap_or_else(|| "preset".to_owned()), def }));
+        rules.extend(
+            inherited.into_iter().map(|(key, def)| RuleDef::Event { key: key.unwrap_or_else(|| "preset".to_owned()), def: Box::new(def) }),
+        );
         rules.push(RuleDef::Ignore(base.ignore.clone()));
         rules.retain(|rule| !matches!(rule, RuleDef::Ignore(types) if types.is_empty()));
         MappingDef {
-            vendor_type: self.vendor_type.clone().or(base.vendor_type.clone()).unwrap_or_else(|| ValueDef::expression("type || event_type || event")),
+            vendor_type: self
+                .vendor_type
+                .clone()
+                .or(base.vendor_type.clone())
+                .unwrap_or_else(|| ValueDef::expression("type || event_type || event")),
             id: self.id.clone().or(base.id.clone()),
             occurred_at: self.occurred_at.clone().or(base.occurred_at.clone()),
             region: self.region.clone().or(base.region.clone()),

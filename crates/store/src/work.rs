@@ -16,6 +16,11 @@ use crate::rows::{AliasKey, CallRow, DeliveryState, EndRow, OpenRow, RecordEntry
 use crate::tx::{Burial, Tx};
 use crate::{Error, Store};
 
+/// So few due records are not made to wait for more.
+const HANDFUL: usize = 8;
+/// How long a call may fill up while another one is under way.
+const FILLS_FOR: Duration = Duration::from_millis(10);
+
 /// What a worker needs to say about a destination.
 pub struct Work<'a> {
     /// The destination's name.
@@ -239,6 +244,12 @@ impl Store {
             }
         };
         let due = tx.due(work.destination, now, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        if in_flight > 0
+            && let Some(until) = fills_up(&due, limit, now)
+        {
+            advanced.next = Some(until);
+            return Ok(());
+        }
         let full = due.len() >= limit;
         let planned = self.plan_all(tx, work, due, now).await?;
         let (kept, calls, skipped) = group(planned, calls_max as usize, work.group_limit, || CallId(self.next_id(now)), now, ledger);
@@ -298,6 +309,15 @@ impl Store {
         tx.commit().await?;
         Ok(wakeups)
     }
+}
+
+/// A handful goes at once, so that nobody waits at low load, and so does half a batch. Anything between is a burst whose calls would be small:
+/// while another call is under way it may fill up for a moment. Returns until when.
+fn fills_up(due: &[RecordEntry], limit: usize, now: Time) -> Option<Time> {
+    if due.len() < HANDFUL || due.len() >= limit / 2 {
+        return None;
+    }
+    due.iter().filter_map(|entry| entry.record.wake_at).min().map(|oldest| oldest + FILLS_FOR).filter(|until| *until > now)
 }
 
 /// A due record with what it needs.

@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The only code that delivers.
+//!
+//! For each destination one loop: settle what came back, claim what is due, make the calls, wait for a wakeup, a call's end or the next due
+//! time. What is true is in the ledger; a worker that dies loses nothing but time.
+
+mod engine;
+mod metrics;
+mod run;
+
+pub use engine::{Engine, Target};
+pub use run::{Settings, run};

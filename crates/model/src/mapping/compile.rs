@@ -120,7 +120,7 @@ impl Mapping {
         let occurred_at = def.occurred_at.as_ref().and_then(|at| work.moment("occurred_at", at, None));
         let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
         work.check_rules(&def);
-        let Some(vendor_type) = vendor_type.filter(|_| problems.len() == before) else { return None };
+        let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
         let (names, reads_any_name) = names(&vendor_type, &rules);
         let text = serde_json::to_string(&def).unwrap_or_default();
         let version = hex::encode(Sha256::digest(&text)).chars().take(16).collect();
@@ -135,7 +135,9 @@ fn volatile(named: &BTreeSet<String>, rules: &[Rule]) -> BTreeSet<String> {
     let mut attributes = named.clone();
     for (field, compiled) in rules.iter().flat_map(Rule::fields) {
         let below = |path: &String| match &compiled.place {
-            Place::Expression(expression) => expression.text().strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
+            Place::Expression(expression) => {
+                expression.text().strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            }
             Place::Header(_) | Place::Query(_) | Place::Constant(_) => false,
         };
         if let Field::Attribute(name) = field
@@ -200,12 +202,21 @@ impl Work<'_> {
         let when = def.when.as_deref().and_then(|text| self.expression(&format!("{key}.when"), text));
         let event_type = self.event_type(&format!("{key}.type"), &def.event_type.0);
         let own_id = def.id.as_ref().and_then(|id| self.value(&format!("{key}.id"), "id", id, Normalizer::Text));
-        let own_at = def.occurred_at.as_ref().and_then(|at| self.moment(&format!("{key}.occurred_at"), at, def.occurred_at_unit.as_deref()));
+        let own_at =
+            def.occurred_at.as_ref().and_then(|at| self.moment(&format!("{key}.occurred_at"), at, def.occurred_at_unit.as_deref()));
         if def.occurred_at.is_none() && def.occurred_at_unit.is_some() {
-            self.problem(format!("{key}.occurred_at_unit"), "there is no `occurred_at` beside it", "Add `occurred_at`, or put `unit` into the table of the source's `occurred_at`.");
+            self.problem(
+                format!("{key}.occurred_at_unit"),
+                "there is no `occurred_at` beside it",
+                "Add `occurred_at`, or put `unit` into the table of the source's `occurred_at`.",
+            );
         }
         if def.fields.len() > FIELDS_MAX {
-            self.problem(format!("{key}.fields"), format!("there are {} fields; at most {FIELDS_MAX} are accepted", def.fields.len()), "Map fewer fields.");
+            self.problem(
+                format!("{key}.fields"),
+                format!("there are {} fields; at most {FIELDS_MAX} are accepted", def.fields.len()),
+                "Map fewer fields.",
+            );
         }
         let fields = def.fields.iter().filter_map(|(name, value)| self.field(&format!("{key}.fields"), name, value)).collect();
         Some(EventRule {
@@ -225,7 +236,11 @@ impl Work<'_> {
                 None
             }
             Some(constant) if !constant.as_str().is_some_and(is_event_type) => {
-                self.problem(key, "is not an event type: it holds something else than letters, digits and `. _ - / :`, or is longer than 100", "Write it like `lead.created`.");
+                self.problem(
+                    key,
+                    "is not an event type: it holds something else than letters, digits and `. _ - / :`, or is longer than 100",
+                    "Write it like `lead.created`.",
+                );
                 None
             }
             _ => self.value(key, "type", def, Normalizer::Text),
@@ -264,11 +279,19 @@ impl Work<'_> {
         let mut def = def.clone();
         match (&field, def.normalizer.as_deref()) {
             (Field::Attribute(_), Some("full_name")) => {
-                self.problem(format!("{key}.as"), "`full_name` makes two fields of one", "Call the field `full_name`; it fills `first_name` and `last_name`.");
+                self.problem(
+                    format!("{key}.as"),
+                    "`full_name` makes two fields of one",
+                    "Call the field `full_name`; it fills `first_name` and `last_name`.",
+                );
             }
             (Field::Attribute(_), _) => {}
             (_, Some(own)) if own != word => {
-                self.problem(format!("{key}.as"), format!("`{name}` is always read as `{word}`, not as `{own}`"), "Remove `as`, or choose another name for the field.");
+                self.problem(
+                    format!("{key}.as"),
+                    format!("`{name}` is always read as `{word}`, not as `{own}`"),
+                    "Remove `as`, or choose another name for the field.",
+                );
             }
             // The phone's region is read together with the word.
             (Field::Phone, _) => def.normalizer = Some(word.to_owned()),
@@ -312,7 +335,11 @@ impl Work<'_> {
                 }
             },
             _ => {
-                self.problem(key, "does not have exactly one of `from`, `header`, `query` and `const`", "Say in one way where the value is.");
+                self.problem(
+                    key,
+                    "does not have exactly one of `from`, `header`, `query` and `const`",
+                    "Say in one way where the value is.",
+                );
                 None
             }
         }
@@ -332,7 +359,11 @@ impl Work<'_> {
             Some("date") => Normalizer::Date,
             Some(other) => {
                 let known = "`text`, `lower`, `email`, `phone`, `domain`, `number`, `boolean`, `datetime`, `date`";
-                self.problem(format!("{key}.as"), format!("there is no normalizer `{other}`; there are {known}"), "Use one of these, or leave `as` out.");
+                self.problem(
+                    format!("{key}.as"),
+                    format!("there is no normalizer `{other}`; there are {known}"),
+                    "Use one of these, or leave `as` out.",
+                );
                 return None;
             }
         };
@@ -381,7 +412,11 @@ impl Work<'_> {
         match Expression::compile(text) {
             Ok(expression) => Some(expression),
             Err(error) => {
-                self.problem(key, format!("the expression {error}"), "Write JMESPath over the payload, such as `contact.email`; jmespath.org has a tutorial.");
+                self.problem(
+                    key,
+                    format!("the expression {error}"),
+                    "Write JMESPath over the payload, such as `contact.email`; jmespath.org has a tutorial.",
+                );
                 None
             }
         }
@@ -389,19 +424,31 @@ impl Work<'_> {
 
     fn check_rules(&mut self, def: &MappingDef) {
         if def.rules.len() > RULES_MAX {
-            self.problem("events", format!("there are {} entries; at most {RULES_MAX} are accepted", def.rules.len()), "Use fewer entries.");
+            self.problem(
+                "events",
+                format!("there are {} entries; at most {RULES_MAX} are accepted", def.rules.len()),
+                "Use fewer entries.",
+            );
         }
         let mut events = def.rules.iter().filter_map(|rule| match rule {
             RuleDef::Event { key, def } => Some((key, def)),
             RuleDef::Ignore(_) => None,
         });
         if events.clone().next().is_none() && def.unmatched == Unmatched::DeadLetter {
-            self.problem("events", "there is none, so everything would be a dead letter", "Add `[[sources.NAME.events]]`, or say `unmatched = \"ignore\"`.");
+            self.problem(
+                "events",
+                "there is none, so everything would be a dead letter",
+                "Add `[[sources.NAME.events]]`, or say `unmatched = \"ignore\"`.",
+            );
         }
         if let Some((always, _)) = events.find(|(_, def)| def.when.is_none() && def.on.is_empty())
             && let Some((never, _)) = events.find(|(key, _)| key.starts_with("events."))
         {
-            self.problem(never, format!("is never reached: `{always}` before it fits everything"), "Give the earlier entry a `when` or an `on`, or put it last.");
+            self.problem(
+                never,
+                format!("is never reached: `{always}` before it fits everything"),
+                "Give the earlier entry a `when` or an `on`, or put it last.",
+            );
         }
     }
 }

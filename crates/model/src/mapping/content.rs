@@ -27,7 +27,9 @@ pub(crate) fn check(request: &Received<'_>, accepted: Option<&[String]>) -> Resu
     match charset.map(|name| name.trim().trim_matches('"')) {
         None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
         // Every character set that is still in use agrees on ASCII, except the wide ones.
-        Some(name) if !name.starts_with("utf-16") && !name.starts_with("utf-32") && !name.starts_with("ucs") && request.body.is_ascii() => Ok(()),
+        Some(name) if !name.starts_with("utf-16") && !name.starts_with("utf-32") && !name.starts_with("ucs") && request.body.is_ascii() => {
+            Ok(())
+        }
         Some(_) => Err(Unreadable::unparseable("The request names a character set other than UTF-8 for its body.")),
     }
 }
@@ -49,7 +51,14 @@ mod tests {
 
     #[test]
     fn json_is_read_under_the_names_that_senders_give_it() {
-        for name in [None, Some(""), Some("application/json"), Some("Application/JSON; charset=UTF-8"), Some("application/cloudevents+json"), Some("text/plain")] {
+        for name in [
+            None,
+            Some(""),
+            Some("application/json"),
+            Some("Application/JSON; charset=UTF-8"),
+            Some("application/cloudevents+json"),
+            Some("text/plain"),
+        ] {
             assert_eq!(checked(name, b"{}", None), Ok(()), "{name:?}");
         }
         assert_eq!(checked(Some("application/json; charset=iso-8859-1"), b"{}", None), Ok(()));
@@ -58,7 +67,8 @@ mod tests {
 
     #[test]
     fn other_content_is_refused_in_words_that_hold_nothing_of_it() {
-        for name in ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/html", "x", "<script>alert(1)</script>"] {
+        for name in ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/html", "x", "<script>alert(1)</script>"]
+        {
             let refused = checked(Some(name), b"{}", None).unwrap_err();
             assert!(refused.message.contains("JSON is expected") && !refused.message.contains('<'), "{name}: {}", refused.message);
         }

@@ -44,18 +44,18 @@ impl Unreadable {
 
 /// Parses a body that must be one JSON object in UTF-8.
 pub(crate) fn parse(body: &[u8]) -> Result<Document, Unreadable> {
-    precheck(body)?;
+    let text = precheck(body)?;
     let budget = Budget::default();
-    let mut parsed = read(body, &budget)?;
+    let mut parsed = read(text, &budget)?;
     if budget.floats.get()
-        && let Some(quoted) = quote_inexact(body)?
+        && let Some(quoted) = quote_inexact(text)?
     {
         parsed = read(&quoted, &Budget::default())?;
     }
-    match *parsed {
-        Variable::Object(_) => Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner() }),
-        ref other => Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", kind(other)))),
+    if !parsed.is_object() {
+        return Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", kind(&parsed))));
     }
+    Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner() })
 }
 
 /// The JSON word for a value's type, with its article.
@@ -72,7 +72,7 @@ pub(crate) fn kind(value: &Variable) -> &'static str {
 }
 
 /// What can be said before a parser is asked, in the words of the thing that went wrong.
-fn precheck(body: &[u8]) -> Result<(), Unreadable> {
+fn precheck(body: &[u8]) -> Result<&str, Unreadable> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Unreadable::unparseable("The body is empty, and a JSON object is expected."));
     }
@@ -86,10 +86,7 @@ fn precheck(body: &[u8]) -> Result<(), Unreadable> {
     if body.contains(&0) {
         return Err(Unreadable::unparseable("The body holds a zero byte, which JSON does not allow."));
     }
-    if std::str::from_utf8(body).is_err() {
-        return Err(Unreadable::unparseable("The body is not UTF-8."));
-    }
-    Ok(())
+    std::str::from_utf8(body).map_err(|_| Unreadable::unparseable("The body is not UTF-8."))
 }
 
 /// What a parse may use up and what it finds out on the way.
@@ -107,8 +104,8 @@ impl Budget {
     }
 }
 
-fn read(body: &[u8], budget: &Budget) -> Result<Rcvar, Unreadable> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+fn read(body: &str, budget: &Budget) -> Result<Rcvar, Unreadable> {
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let parsed = Seed(budget).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| {
         if budget.nodes.get() > NODES_MAX {
@@ -204,22 +201,24 @@ impl<'de> Visitor<'de> for Seed<'_> {
 /// Puts quotes around every number that would lose digits, in a body that is known to be JSON; `None` if there is none.
 ///
 /// An id of twenty digits must reach the CRM as those twenty digits.
-fn quote_inexact(body: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
-    let mut quoted = Vec::new();
+fn quote_inexact(body: &str) -> Result<Option<String>, Unreadable> {
+    let mut quoted = String::new();
     let (mut at, mut copied) = (0, 0);
-    while let Some(&byte) = body.get(at) {
+    while let Some(&byte) = body.as_bytes().get(at) {
         match byte {
-            b'"' => at = string_end(body, at),
+            b'"' => at = string_end(body.as_bytes(), at),
             b'-' | b'0'..=b'9' => {
-                let token: &[u8] = body[at..].split(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).next().unwrap_or_default();
+                let rest = &body[at..];
+                let token =
+                    &rest[..rest.find(|letter: char| !matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len())];
                 if token.len() > NUMBER_CHARS_MAX {
                     return Err(Unreadable::unparseable(format!("The body holds a number of more than {NUMBER_CHARS_MAX} characters.")));
                 }
-                if !survives(&String::from_utf8_lossy(token)) {
-                    quoted.extend_from_slice(&body[copied..at]);
-                    quoted.push(b'"');
-                    quoted.extend_from_slice(token);
-                    quoted.push(b'"');
+                if !survives(token) {
+                    quoted.push_str(&body[copied..at]);
+                    quoted.push('"');
+                    quoted.push_str(token);
+                    quoted.push('"');
                     copied = at + token.len();
                 }
                 at += token.len().max(1);
@@ -230,7 +229,7 @@ fn quote_inexact(body: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
     if copied == 0 {
         return Ok(None);
     }
-    quoted.extend_from_slice(&body[copied..]);
+    quoted.push_str(&body[copied..]);
     Ok(Some(quoted))
 }
 
@@ -371,7 +370,8 @@ mod tests {
 
         #[test]
         fn any_doubles_text_is_read_as_it_is_written(value in proptest::num::f64::NORMAL) {
-            proptest::prop_assert!(survives(&format!("{value:e}")));
+            let text = format!("{value:e}");
+            proptest::prop_assert!(survives(&text));
         }
     }
 }

@@ -201,7 +201,9 @@ fn visit(ast: &Ast, see: &mut impl FnMut(&Ast)) {
             visit(predicate, see);
             visit(then, see);
         }
-        Ast::Expref { ast: node, .. } | Ast::Flatten { node, .. } | Ast::Not { node, .. } | Ast::ObjectValues { node, .. } => visit(node, see),
+        Ast::Expref { ast: node, .. } | Ast::Flatten { node, .. } | Ast::Not { node, .. } | Ast::ObjectValues { node, .. } => {
+            visit(node, see)
+        }
         Ast::Function { args: nodes, .. } | Ast::MultiList { elements: nodes, .. } => nodes.iter().for_each(|node| visit(node, see)),
         Ast::MultiHash { elements, .. } => elements.iter().for_each(|pair| visit(&pair.value, see)),
         Ast::Identity { .. } | Ast::Field { .. } | Ast::Index { .. } | Ast::Literal { .. } | Ast::Slice { .. } => {}

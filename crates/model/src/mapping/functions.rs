@@ -54,36 +54,49 @@ fn answer(args: &[Rcvar], _: &mut Context<'_>) -> SearchResult {
         let id = member(answer, &["field", "id"])?;
         questions?.iter().find(|question| member(question, &["id"]) == Some(id)).and_then(|question| member(question, &["title"]))
     };
-    let words: Vec<_> = answers
-        .iter()
-        .map(|answer| [member(answer, &["field", "ref"]), titled(answer)].map(|text| text.and_then(|text| text.as_string()).map(|text| spelled(text)).unwrap_or_default()))
-        .collect();
-    let fits = |name: &str, words: &[String; 2]| {
-        let [reference, title] = words;
-        reference == name || title == name || name.trim().contains(' ') && title.contains(name)
+    let fits = |name: &str, answer: &Rcvar| {
+        let reference = member(answer, &["field", "ref"]).and_then(|text| text.as_string());
+        let title = titled(answer).and_then(|text| text.as_string());
+        let is_phrase = words(name).nth(1).is_some();
+        reference.is_some_and(|text| begins(words(text), name) == Some(true))
+            || title.is_some_and(|text| begins(words(text), name) == Some(true) || is_phrase && holds(text, name))
     };
-    let found = names.iter().filter_map(|name| name.as_string()).find_map(|name| {
-        let name = spelled(name);
-        words.iter().position(|words| fits(&name, words)).and_then(|at| answers.get(at))
-    });
+    let found = names.iter().filter_map(|name| name.as_string()).find_map(|name| answers.iter().find(|answer| fits(name, answer)));
     Ok(found.and_then(value_of).unwrap_or(nothing))
 }
 
-/// Words in lower case, each with a space before and behind it, so that a phrase is found only as whole words.
-fn spelled(text: &str) -> String {
-    let mut spelled = String::with_capacity(text.len() + 2);
-    spelled.push(' ');
-    for letter in text.chars() {
-        if letter.is_alphanumeric() {
-            spelled.extend(letter.to_lowercase());
-        } else if !spelled.ends_with(' ') {
-            spelled.push(' ');
+/// Runs of letters and digits.
+fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
+    text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// Whether words begin with a name's words, and if so, whether that is all of them. Nothing is allocated: a form has
+/// many questions, every one is compared with many names, and nearly all differ in their first letter.
+fn begins<'a>(mut words_of: impl Iterator<Item = &'a str>, name: &str) -> Option<bool> {
+    for wanted in words(name) {
+        let word = words_of.next()?;
+        let same = match word.is_ascii() && wanted.is_ascii() {
+            true => word.eq_ignore_ascii_case(wanted),
+            false => word.chars().flat_map(char::to_lowercase).eq(wanted.chars().flat_map(char::to_lowercase)),
+        };
+        if !same {
+            return None;
         }
     }
-    if !spelled.ends_with(' ') {
-        spelled.push(' ');
+    Some(words_of.next().is_none())
+}
+
+/// Whether a text holds a name's words in a row.
+fn holds(text: &str, name: &str) -> bool {
+    let mut rest = words(text);
+    loop {
+        if begins(rest.clone(), name).is_some() {
+            return true;
+        }
+        if rest.next().is_none() {
+            return false;
+        }
     }
-    spelled
 }
 
 fn member<'a>(value: &'a Rcvar, path: &[&str]) -> Option<&'a Rcvar> {

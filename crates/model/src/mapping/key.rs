@@ -67,7 +67,10 @@ impl Tail {
         let part = |part: &Option<String>| part.as_deref().unwrap_or_default().to_lowercase();
         let [id, email, phone, domain] = [&identity.contact_external_id, &identity.email, &identity.phone_e164, &identity.domain].map(part);
         let at = occurred_at.0.to_be_bytes();
-        Self(format!("{FALLBACK}{}", hex::encode(hash_key.hash(&[id.as_bytes(), email.as_bytes(), phone.as_bytes(), domain.as_bytes(), &at]))))
+        Self(format!(
+            "{FALLBACK}{}",
+            hex::encode(hash_key.hash(&[id.as_bytes(), email.as_bytes(), phone.as_bytes(), domain.as_bytes(), &at]))
+        ))
     }
 
     fn hash(id: &str) -> Self {
@@ -94,7 +97,11 @@ pub(crate) fn is_event_type(text: &str) -> bool {
 
 /// A vendor's word as it can stand in a key.
 pub(crate) fn type_for_key(text: &str) -> String {
-    let mut word: String = text.chars().take(TYPE_BYTES_MAX).map(|letter| if letter.is_ascii_alphanumeric() || "._-/:".contains(letter) { letter } else { '_' }).collect();
+    let mut word: String = text
+        .chars()
+        .take(TYPE_BYTES_MAX)
+        .map(|letter| if letter.is_ascii_alphanumeric() || "._-/:".contains(letter) { letter } else { '_' })
+        .collect();
     if word.is_empty() {
         word.push_str("unknown");
     }
@@ -118,7 +125,22 @@ mod tests {
     fn no_two_ids_share_a_key_however_they_are_chosen() {
         let hash = of(&"x".repeat(300));
         let hash = hash.rsplit('|').next().unwrap();
-        let ids = ["a|b", "a%7Cb", "a%257Cb", "a#b", "a%23b", "body:00", "body%3A00", "fallback:1", "hash:1", hash, &"x".repeat(300), &"x".repeat(299), "a\nb", "a b"];
+        let ids = [
+            "a|b",
+            "a%7Cb",
+            "a%257Cb",
+            "a#b",
+            "a%23b",
+            "body:00",
+            "body%3A00",
+            "fallback:1",
+            "hash:1",
+            hash,
+            &"x".repeat(300),
+            &"x".repeat(299),
+            "a\nb",
+            "a b",
+        ];
         let keys: std::collections::BTreeSet<_> = ids.iter().map(|id| of(id)).collect();
         assert_eq!(keys.len(), ids.len());
         assert!(keys.iter().all(|key| key.matches('|').count() == 2 && !key.contains('#')));
@@ -139,7 +161,13 @@ mod tests {
             Tail::fallback(&crate::mapping::tests::hash_key(key), &identity, Time(at))
         };
         assert_eq!(of("Ada@example.com", None, 1, 1), of("ada@example.com", None, 1, 1));
-        let distinct = [of("a@b.co", None, 1, 1), of("a@b.co", None, 2, 1), of("a@b.co", Some("+1"), 1, 1), of("a@b.co+1", None, 1, 1), of("a@b.co", None, 1, 2)];
+        let distinct = [
+            of("a@b.co", None, 1, 1),
+            of("a@b.co", None, 2, 1),
+            of("a@b.co", Some("+1"), 1, 1),
+            of("a@b.co+1", None, 1, 1),
+            of("a@b.co", None, 1, 2),
+        ];
         assert!(distinct.iter().enumerate().all(|(at, tail)| !distinct[..at].contains(tail)));
     }
 

@@ -117,7 +117,9 @@ fn keep(value: &Variable) -> Result<Value, Unusable> {
             });
             scalars.collect::<Result<Vec<_>, _>>().map(Value::Array)
         }
-        Variable::Object(_) | Variable::Expref(_) => unusable("not_a_scalar", "is an object; only texts, numbers, booleans and lists of them can be attributes"),
+        Variable::Object(_) | Variable::Expref(_) => {
+            unusable("not_a_scalar", "is an object; only texts, numbers, booleans and lists of them can be attributes")
+        }
     }
 }
 
@@ -127,7 +129,9 @@ pub(crate) fn scalar_text(value: &Variable) -> Result<String, Unusable> {
         Variable::String(text) => Ok(text.trim().to_owned()),
         Variable::Bool(value) => Ok(value.to_string()),
         Variable::Number(number) => Ok(number.to_string()),
-        Variable::Null | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => unusable("not_a_scalar", format!("is {} and not a text", kind(value))),
+        Variable::Null | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => {
+            unusable("not_a_scalar", format!("is {} and not a text", kind(value)))
+        }
     }
 }
 
@@ -142,9 +146,14 @@ fn composed(text: &str) -> String {
 fn email(text: &str) -> Result<Value, Unusable> {
     let text = composed(text);
     let Some((local, domain)) = text.rsplit_once('@') else { return unusable("unusable_email", "is not an e-mail address: it has no `@`") };
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '[' | ']' | '@');
+    let bad = |c: char| {
+        c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '[' | ']' | '@')
+    };
     if local.is_empty() || local.len() > 64 || text.len() > 254 || local.contains(bad) {
-        return unusable("unusable_email", "is not an e-mail address: what stands before the `@` is empty, too long, or holds a character that does not belong there");
+        return unusable(
+            "unusable_email",
+            "is not an e-mail address: what stands before the `@` is empty, too long, or holds a character that does not belong there",
+        );
     }
     if !is_host(domain) {
         return unusable("unusable_email", "is not an e-mail address: what stands behind the `@` is not a domain");
@@ -301,7 +310,17 @@ mod tests {
     fn an_email_keeps_its_local_part_and_lowers_its_domain() {
         good(Normalizer::Email, " Ada.L+x@Example.COM ", "Ada.L+x@example.com");
         good(Normalizer::Email, "e\u{301}@example.com", "\u{e9}@example.com");
-        for value in ["ada", "ada@", "@example.com", "ada@example", "a da@example.com", "a@b@example.com", "Ada <ada@example.com>", "ada@exa\nmple.com", "ada@-x.com"] {
+        for value in [
+            "ada",
+            "ada@",
+            "@example.com",
+            "ada@example",
+            "a da@example.com",
+            "a@b@example.com",
+            "Ada <ada@example.com>",
+            "ada@exa\nmple.com",
+            "ada@-x.com",
+        ] {
             bad(Normalizer::Email, value);
         }
         assert_eq!(text(Normalizer::Email, "  "), Ok(None));
@@ -345,7 +364,15 @@ mod tests {
         assert_eq!(moment("1700000000.5", Some(Unit::Seconds)), Ok(Time(at.0 + 500_000)));
         assert_eq!(moment("2023-11-14T22:13:20Z", None), Ok(at));
         assert_eq!(moment("2023-11-14T23:13:20.0+01:00", Some(Unit::Seconds)), Ok(at));
-        for text in ["1700000000", "2023-11-14", "2023-11-14T22:13:20", "Tue, 14 Nov 2023 22:13:20 GMT", "-infinity", "2023-02-30T00:00:00Z", "soon"] {
+        for text in [
+            "1700000000",
+            "2023-11-14",
+            "2023-11-14T22:13:20",
+            "Tue, 14 Nov 2023 22:13:20 GMT",
+            "-infinity",
+            "2023-02-30T00:00:00Z",
+            "soon",
+        ] {
             assert!(moment(text, None).is_err(), "{text}");
         }
         for text in ["2023-11-14", "99999999999999999999", "1.1.1", "-", "."] {

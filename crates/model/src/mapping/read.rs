@@ -7,11 +7,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::compile::{Compiled, EventRule, Field, Mapping, Place, Rule};
+use super::content;
 use super::document::{self, Document, Unreadable};
 use super::expression::Found;
 use super::key::{self, Tail};
 use super::normalize::{ID_BYTES_MAX, Normalizer, Unusable, moment, normalize, scalar_text, split_name};
-use super::content;
 use crate::event::{Audit, SCHEMA_VERSION, Warning};
 use crate::seal::HashKey;
 use crate::source::{Source, Unmatched};
@@ -142,11 +142,18 @@ impl Reader<'_, '_> {
         }
         let mapped = document.duplicates.iter().find(|name| self.mapping.names.contains(*name));
         let message = match mapped {
-            Some(name) => format!("The name `{name}` occurs twice in one object of the payload, and the mapping reads it: which one is meant is not known."),
-            None if self.mapping.reads_any_name => "A name occurs twice in one object of the payload, and the mapping may read it: which one is meant is not known.".to_owned(),
+            Some(name) => format!(
+                "The name `{name}` occurs twice in one object of the payload, and the mapping reads it: which one is meant is not known."
+            ),
+            None if self.mapping.reads_any_name => {
+                "A name occurs twice in one object of the payload, and the mapping may read it: which one is meant is not known.".to_owned()
+            }
             None => {
                 let count = document.duplicates.len();
-                self.warn("duplicate_name", format!("{count} name(s) occur twice in one object of the payload; the mapping reads none of them."));
+                self.warn(
+                    "duplicate_name",
+                    format!("{count} name(s) occur twice in one object of the payload; the mapping reads none of them."),
+                );
                 return None;
             }
         };
@@ -209,7 +216,12 @@ impl Reader<'_, '_> {
                 partial: Some(Box::new(event)),
             };
         }
-        Reading::Event { event: Box::new(event), trust: self.source.trust, fallback_key: id.fallback, warnings: std::mem::take(&mut self.warnings) }
+        Reading::Event {
+            event: Box::new(event),
+            trust: self.source.trust,
+            fallback_key: id.fallback,
+            warnings: std::mem::take(&mut self.warnings),
+        }
     }
 
     fn blank(&mut self, event_type: String, occurred_at: Time) -> Event {
@@ -238,7 +250,11 @@ impl Reader<'_, '_> {
         if key::is_event_type(&event_type) {
             return event_type;
         }
-        refusals.push(format!("{}: is not an event type: it is empty, longer than {} bytes, or holds something else than letters, digits and `. _ - / :`.", rule.event_type.label, key::TYPE_BYTES_MAX));
+        refusals.push(format!(
+            "{}: is not an event type: it is empty, longer than {} bytes, or holds something else than letters, digits and `. _ - / :`.",
+            rule.event_type.label,
+            key::TYPE_BYTES_MAX
+        ));
         key::type_for_key(vendor_type)
     }
 
@@ -246,21 +262,24 @@ impl Reader<'_, '_> {
     fn occurred_at(&mut self, compiled: Option<&Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
         let received_at = self.context.received_at;
         let Some(compiled) = compiled else { return (received_at, false) };
+        let unit = if let Normalizer::Datetime(unit) = compiled.how { unit } else { None };
         let fetched = match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => match compiled.how {
-                Normalizer::Datetime(unit) => moment(&value, unit).map(Some),
-                _ => moment(&value, None).map(Some),
-            },
+            Ok(Fetched::Value(value)) => moment(&value, unit).map(Some),
             Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
             Err(unusable) => Err(unusable),
         };
         match fetched {
             Ok(None) if compiled.required => refusals.push(format!("{}: is missing, and the mapping requires it.", compiled.label)),
             Ok(None) => self.warn("occurred_at_missing", format!("{}: is missing; the time of receipt is used.", compiled.label)),
-            Ok(Some(at)) if at > received_at + AHEAD_REFUSED => refusals.push(format!("{}: is more than 24 hours in the future.", compiled.label)),
+            Ok(Some(at)) if at > received_at + AHEAD_REFUSED => {
+                refusals.push(format!("{}: is more than 24 hours in the future.", compiled.label))
+            }
             Ok(Some(at)) if at < EARLIEST => refusals.push(format!("{}: is before the year 2000.", compiled.label)),
             Ok(Some(at)) if at > received_at + AHEAD_MAX => {
-                self.warn("occurred_at_clamped", format!("{}: is more than 5 minutes in the future; the time of receipt is used.", compiled.label));
+                self.warn(
+                    "occurred_at_clamped",
+                    format!("{}: is more than 5 minutes in the future; the time of receipt is used.", compiled.label),
+                );
             }
             Ok(Some(at)) => return (at, true),
             Err(unusable) => refusals.push(format!("{}: {}.", compiled.label, unusable.found)),
@@ -294,7 +313,10 @@ impl Reader<'_, '_> {
         let Value::String(mut text) = value else { return value };
         if text.contains('\0') {
             text = text.replace('\0', "\u{fffd}");
-            self.warn("nul_replaced", format!("{}: holds the character U+0000, which no database keeps; U+FFFD stands in its place.", compiled.label));
+            self.warn(
+                "nul_replaced",
+                format!("{}: holds the character U+0000, which no database keeps; U+FFFD stands in its place.", compiled.label),
+            );
         }
         if let Some((end, _)) = compiled.truncate.and_then(|most| text.char_indices().nth(most)) {
             text.truncate(end);
@@ -311,7 +333,10 @@ impl Reader<'_, '_> {
         };
         let text = value.as_str().map(str::to_owned);
         match field {
-            Field::ExternalId => event.identity.contact_external_id = text.map(|id| if self.mapping.shared { id } else { format!("{}:{id}", self.source.name) }),
+            Field::ExternalId => {
+                event.identity.contact_external_id =
+                    text.map(|id| if self.mapping.shared { id } else { format!("{}:{id}", self.source.name) })
+            }
             Field::Email => event.identity.email = text,
             Field::Phone => event.identity.phone_e164 = text,
             Field::Domain => event.identity.domain = text,
@@ -333,7 +358,10 @@ impl Reader<'_, '_> {
     /// The last part of the key, by the rules of [`super::key`].
     fn event_key(&mut self, rule: &EventRule, event: &Event, said_when: bool, refusals: &mut Vec<String>) -> Id {
         let identity = &event.identity;
-        let known = identity.contact_external_id.is_some() || identity.email.is_some() || identity.phone_e164.is_some() || identity.domain.is_some();
+        let known = identity.contact_external_id.is_some()
+            || identity.email.is_some()
+            || identity.phone_e164.is_some()
+            || identity.domain.is_some();
         if rule.id.is_none() && known && said_when {
             return Id { tail: Tail::fallback(self.context.hash_key, identity, event.occurred_at), shown: None, fallback: true };
         }
@@ -366,7 +394,8 @@ impl Reader<'_, '_> {
         match text {
             Ok(Some(text)) if !text.is_empty() => {
                 let tail = Tail::id(&text);
-                let shown = (text.len() <= ID_BYTES_MAX && !text.chars().any(|letter| letter.is_control() && letter != '\0')).then_some(text);
+                let shown =
+                    (text.len() <= ID_BYTES_MAX && !text.chars().any(|letter| letter.is_control() && letter != '\0')).then_some(text);
                 Id { tail, shown, fallback: false }
             }
             Ok(_) => {
@@ -411,7 +440,12 @@ impl Reader<'_, '_> {
                 Ok(match &*value {
                     Variable::Null => Fetched::Blank,
                     Variable::String(text) if text.is_empty() => Fetched::Blank,
-                    Variable::Bool(_) | Variable::String(_) | Variable::Number(_) | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => Fetched::Value(value),
+                    Variable::Bool(_)
+                    | Variable::String(_)
+                    | Variable::Number(_)
+                    | Variable::Array(_)
+                    | Variable::Object(_)
+                    | Variable::Expref(_) => Fetched::Value(value),
                 })
             }
         }

@@ -162,7 +162,7 @@ pub struct Context<'a> {
 pub struct Written {
     /// Its id there, if the answer says.
     pub crm_id: Option<String>,
-    /// Created (`true`) or changed, if the answer says.
+    /// Created (`true`) or changed, if the answer says. `Some(false)` in mode `CreateOnly`: it was there and was left as it is.
     pub created: Option<bool>,
 }
 

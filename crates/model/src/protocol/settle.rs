@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, rest, wait};
+use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, rest, wait};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;
@@ -81,6 +81,9 @@ fn remember(record: &mut Record, call: CallId) {
 fn wrote(settled: &mut Settled, claim: &Claim, push: &Push, written: &Written, settling: &Settling<'_>) {
     let record = &mut settled.record;
     record.pushed = record.pushed.max(push.revision);
+    if push.mode == Mode::CreateOnly && written.created == Some(false) {
+        return was_there(settled, push, written);
+    }
     record.body.fields = push.fields.clone();
     record.body.missing.retain(|field| !push.patch.contains_key(field));
     record.adopted = true;
@@ -101,6 +104,19 @@ fn wrote(settled: &mut Settled, claim: &Claim, push: &Push, written: &Written, s
     }
     settled.endings.extend(push.shares.iter().map(|share| (share.delivery, Ending::Succeeded(share.outcome))));
     rest(&mut settled.record);
+}
+
+/// A record that was only to be created is there: by our own write, if that is in doubt, else by somebody else's. It is left alone, and read before
+/// it is written again.
+fn was_there(settled: &mut Settled, push: &Push, written: &Written) {
+    let record = &mut settled.record;
+    let outcome = if record.doubt.is_some() { Outcome::Applied } else { Outcome::Unchanged };
+    record.crm_id.clone_from(&written.crm_id);
+    record.clear_doubt();
+    record.adopted = false;
+    (record.tries, record.attempts, record.conflicts) = (0, 0, 0);
+    settled.endings.extend(push.shares.iter().map(|share| (share.delivery, Ending::Succeeded(outcome))));
+    rest(record);
 }
 
 /// What a read found against what we believe. Before the first write it is adoption: what was there counts, as the CRM's own word. Later
@@ -154,7 +170,7 @@ fn failed(settled: &mut Settled, claim: &Claim, failure: &Failure, settling: &Se
             if let Step::Push(push) = &claim.step {
                 record.put_in_doubt(push.revision, &push.patch, now + policy.late_window);
             }
-            if settling.group > 1 {
+            if settling.group > 1 && matches!(failure.code.as_str(), "timeout" | "oversized") {
                 record.group_max = half(settling.group);
             }
             try_again(settled, claim, failure, settling);

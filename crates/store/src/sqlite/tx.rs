@@ -33,7 +33,7 @@ macro_rules! records {
         )
     };
 }
-pub(super) use records;
+
 
 impl Tx {
     pub async fn begin(sqlite: &Sqlite, names: &[&str]) -> Result<Self, Error> {

@@ -1,0 +1,218 @@
+//! The loops.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{Class, Failure, Scope, Time};
+use queue::Queue;
+use store::{Advanced, Call, Finished};
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::engine::{Engine, Target};
+use crate::metrics;
+
+/// How the loops run.
+#[derive(Clone)]
+pub struct Settings {
+    /// The clock.
+    pub now: fn() -> Time,
+    /// Draws numbers in 0..1.
+    pub chance: fn() -> f64,
+    /// How often the ledger is swept for what no wakeup told of.
+    pub sweep_every: Duration,
+    /// How long calls under way may take when the worker stops; what has not ended by then is left to its lease.
+    pub stop_within: Duration,
+}
+
+/// The longest that a loop sleeps without looking.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// How long a loop waits after the ledger failed: this long, doubling up to [`IDLE_MAX`].
+const LEDGER_RETRY: Duration = Duration::from_millis(100);
+
+/// Delivers until `stop` turns true, then ends what it has begun.
+pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::Receiver<bool>) {
+    let bells: BTreeMap<String, Arc<Notify>> = engine.targets.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
+    let mut loops = JoinSet::new();
+    for (name, target) in engine.targets.iter() {
+        let Some(bell) = bells.get(name).cloned() else { continue };
+        loops.spawn(Destination::new(engine.clone(), Arc::clone(target), settings.clone()).run(bell, stop.clone()));
+    }
+    loops.spawn(listen(queue, bells.clone(), stop.clone()));
+    loops.spawn(sweep(engine, bells, settings, stop));
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a delivery loop ended by a panic; its leases run out by themselves");
+        }
+    }
+}
+
+/// Passes wakeups on to the loop that they are for.
+async fn listen(queue: Queue, bells: BTreeMap<String, Arc<Notify>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let wakeup = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            wakeup = queue.next() => wakeup,
+        };
+        let Some(wakeup) = wakeup else { return };
+        match bells.get(&wakeup.destination) {
+            Some(bell) => bell.notify_one(),
+            None => ::metrics::counter!("onceward_wakeups_total", "result" => "unknown_destination").increment(1),
+        }
+    }
+}
+
+/// The net under every wakeup.
+async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Notify>>, settings: Settings, mut stop: watch::Receiver<bool>) {
+    let names: Vec<&str> = bells.keys().map(String::as_str).collect();
+    loop {
+        match engine.store.sweep((settings.now)(), &names).await {
+            Ok(wakeups) => wakeups.iter().filter_map(|wakeup| bells.get(&wakeup.destination)).for_each(|bell| bell.notify_one()),
+            Err(error) => tracing::warn!(%error, "the sweep could not read the ledger; it tries again"),
+        }
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(settings.sweep_every) => {}
+        }
+    }
+}
+
+/// The loop of one destination.
+struct Destination {
+    engine: Engine,
+    target: Arc<Target>,
+    settings: Settings,
+    calls: JoinSet<Finished>,
+    // A call whose future panicked is found again by its task.
+    under_way: BTreeMap<Id, Call>,
+    finished: Vec<Finished>,
+    state: &'static str,
+}
+
+impl Destination {
+    fn new(engine: Engine, target: Arc<Target>, settings: Settings) -> Self {
+        Self { engine, target, settings, calls: JoinSet::new(), under_way: BTreeMap::new(), finished: Vec::new(), state: "active" }
+    }
+
+    async fn run(mut self, bell: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+        let mut retry = LEDGER_RETRY;
+        loop {
+            let stopping = *stop.borrow();
+            if stopping && self.calls.is_empty() && self.finished.is_empty() {
+                return;
+            }
+            let sleep_for = match self.advance(!stopping).await {
+                Ok(sleep_for) => {
+                    retry = LEDGER_RETRY;
+                    sleep_for
+                }
+                Err(error) => {
+                    tracing::warn!(destination = %self.target.name, %error, "the ledger failed; what came back is settled when it is well again");
+                    retry = (retry * 2).min(IDLE_MAX);
+                    retry
+                }
+            };
+            if stopping {
+                return self.finish().await;
+            }
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => {}
+                Some(ended) = self.calls.join_next_with_id(), if !self.calls.is_empty() => self.take(ended),
+                () = bell.notified() => {}
+                () = sleep(sleep_for), if !sleep_for.is_zero() => {}
+                // Due at once: only let others run first.
+                () = tokio::task::yield_now(), if sleep_for.is_zero() => {}
+            }
+            while let Some(ended) = self.calls.try_join_next_with_id() {
+                self.take(ended);
+            }
+        }
+    }
+
+    /// Settles, claims, and starts what was claimed; says how long nothing is due.
+    async fn advance(&mut self, claim: bool) -> Result<Duration, store::Error> {
+        let begun = Instant::now();
+        let now = (self.settings.now)();
+        let free = self.target.policy.concurrency.saturating_sub(u32::try_from(self.calls.len()).unwrap_or(u32::MAX));
+        let calls_max = if claim { free } else { 0 };
+        if calls_max == 0 && self.finished.is_empty() {
+            return Ok(IDLE_MAX);
+        }
+        let mut chance = self.settings.chance;
+        let advanced = self.engine.advance(&self.target, &self.finished, calls_max, now, &mut chance).await?;
+        self.finished.clear();
+        metrics::advanced(&self.target.name, &advanced, now);
+        self.tell(&advanced, now);
+        for call in advanced.calls {
+            self.start(call, begun);
+        }
+        Ok(advanced.next.map_or(IDLE_MAX, |next| next.since((self.settings.now)()).min(IDLE_MAX)))
+    }
+
+    fn start(&mut self, call: Call, begun: Instant) {
+        let (engine, target, now) = (self.engine.clone(), Arc::clone(&self.target), self.settings.now);
+        let kept = call.clone();
+        let task = self.calls.spawn(async move { engine.perform(&target, call, begun.elapsed(), now()).await });
+        self.under_way.insert(task.id(), kept);
+    }
+
+    fn take(&mut self, ended: Result<(Id, Finished), tokio::task::JoinError>) {
+        let finished = match ended {
+            Ok((id, finished)) => {
+                self.under_way.remove(&id);
+                finished
+            }
+            Err(error) => {
+                let Some(call) = self.under_way.remove(&error.id()) else { return };
+                tracing::error!(destination = %self.target.name, call = %call.id, "a call's code panicked: this is a bug of ours, please report it");
+                let failure = Failure::new(Class::Unknown, Scope::Call, "panic", "the code that makes the call panicked");
+                Finished { call, duration: Duration::ZERO, http_status: None, result: Err(failure) }
+            }
+        };
+        metrics::called(&self.target.name, &finished);
+        self.finished.push(finished);
+    }
+
+    /// Ends what was begun: no new claims, calls under way come back and are settled.
+    async fn finish(mut self) {
+        let deadline = Instant::now() + self.settings.stop_within;
+        while !self.calls.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match timeout(left, self.calls.join_next_with_id()).await {
+                Ok(Some(ended)) => self.take(ended),
+                Ok(None) => break,
+                Err(_) => {
+                    tracing::warn!(destination = %self.target.name, calls = self.calls.len(), "stopped with calls under way; their records are taken up again when their leases end");
+                    break;
+                }
+            }
+        }
+        if let Err(error) = self.advance(false).await {
+            tracing::warn!(destination = %self.target.name, %error, "the last results could not be settled; they are found out again after a restart");
+        }
+    }
+
+    /// Says once what people must know.
+    fn tell(&mut self, advanced: &Advanced, now: Time) {
+        for ended in advanced.ended.iter().filter(|ended| ended.dead.is_some()) {
+            tracing::warn!(destination = %self.target.name, object = %ended.object, delivery = %ended.delivery, reason = ended.outcome, "a delivery became a dead letter");
+        }
+        let state = advanced.destination.state(now);
+        if state != self.state {
+            let (destination, before) = (&self.target.name, self.state);
+            match state {
+                "active" | "throttled" => tracing::info!(%destination, before, state, "a destination's state changed"),
+                "auth_failed" => {
+                    tracing::error!(%destination, before, "a destination refuses our credentials: renew them, then `onceward destinations resume {destination}`")
+                }
+                _ => tracing::warn!(%destination, before, state, "a destination's state changed"),
+            }
+            self.state = state;
+        }
+    }
+}
