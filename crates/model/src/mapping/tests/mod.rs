@@ -3,7 +3,6 @@
 mod content;
 mod keys;
 mod meaning;
-mod measure;
 mod presets;
 mod problems;
 
