@@ -1,0 +1,9 @@
+//! The public listener as strangers meet it: over real sockets, byte by byte. Numbers are rows of the list of bad inputs.
+
+extern crate onceward_ingest as ingest;
+
+mod connections;
+mod framing;
+mod signatures;
+mod support;
+mod webhooks;

@@ -1,0 +1,109 @@
+use ingest::Limits;
+
+use crate::support::*;
+
+fn with(name: &str, value: impl Into<String>) -> Vec<(String, String)> {
+    vec![(name.to_owned(), value.into())]
+}
+
+/// Rows 25, 26, 28 to 32, 34 to 36, 42, 47, 48: one answer for all, which tells nothing.
+#[tokio::test]
+async fn whatever_is_wrong_with_a_signature_the_answer_is_the_same() {
+    let running = Running::start(Limits::default()).await;
+    let body = signup("forged");
+    let signed = running.signed("demo", &[], &body);
+    let right = signed[0].1.clone();
+    let hex = right.trim_start_matches("sha256=");
+    let other = running.signed("other", &[], &body);
+    let base64 = "3q2+7w==".repeat(8);
+    let wrong: Vec<(&str, Vec<(String, String)>)> = vec![
+        ("25: missing", vec![]),
+        ("26: empty", with("x-signature", "")),
+        ("29: one byte short", with("x-signature", &right[..right.len() - 2])),
+        ("29: one byte long", with("x-signature", format!("{right}00"))),
+        ("29: only the prefix", with("x-signature", "sha256=")),
+        ("29: a beginning of the right one", with("x-signature", &right[..20])),
+        ("30: another algorithm", with("x-signature", format!("sha1={hex}"))),
+        ("30: no prefix", with("x-signature", hex)),
+        ("31: capitals", with("x-signature", format!("sha256={}", hex.to_uppercase()))),
+        ("31: base64", with("x-signature", format!("sha256={base64}"))),
+        ("31: a space within", with("x-signature", format!("sha256= {hex}"))),
+        ("32: two headers, one good", [signed.clone(), with("x-signature", "sha256=00")].concat()),
+        ("34: 10,000 signatures", with("x-signature", vec!["sha256=00"; 6_000].join(","))),
+        ("42: another source's", other),
+        ("47: 64 kB", with("x-signature", "a".repeat(64 << 10))),
+        ("47: not ASCII", with("x-signature", "sha256=\u{e9}")),
+    ];
+    let mut answers = Vec::new();
+    for (name, headers) in wrong {
+        let answer = running.post("/webhooks/demo", &headers, &body).await;
+        assert_eq!(answer.status, 401, "{name}");
+        answers.push((answer.status, answer.body));
+    }
+    for (name, body) in [("35: written again", signup("other")), ("36: a newline", [&body[..], b"\n"].concat()), ("36: BOM", [b"\xef\xbb\xbf", &body[..]].concat())] {
+        let answer = running.post("/webhooks/demo", &signed, &body).await;
+        assert_eq!(answer.status, 401, "{name}");
+        answers.push((answer.status, answer.body));
+    }
+    let answer = running.post(&format!("/webhooks/demo?signature={right}"), &[], &body).await;
+    answers.push((answer.status, answer.body));
+    let answer = running.post("/webhooks/open", &signed, &body).await;
+    answers.push((answer.status, answer.body));
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(running.raw_events().await, 0);
+    assert!(answers[0].1.contains("urn:onceward:problem:bad-signature"));
+}
+
+/// Rows 33, 37, 41, 43.
+#[tokio::test]
+async fn genuine_requests_are_taken_in_once() {
+    let running = Running::start(Limits::default()).await;
+    let body = "{\"type\":\"signup\",\"id\":\"n\\u00ebw\",\"a\":12.50,\"b\":1,\"b\":2}".as_bytes();
+    assert_eq!(running.post_signed("demo", &[], body).await.events(), ["accepted"]);
+    assert_eq!(running.post_signed("demo", &[], body).await.events(), ["duplicate"]);
+
+    let body = br#"{"type":"lead.created","data":{"id":"7","email":"ada@example.com"}}"#;
+    let mut headers = running.signed("hooks", &[("webhook-id", "msg_1")], body);
+    let signature = headers.iter_mut().find(|(name, _)| name == "webhook-signature").unwrap();
+    signature.1 = format!("v1,{} v1a,xyz {}", "A".repeat(43) + "=", signature.1);
+    let answer = running.post("/webhooks/hooks", &headers, body).await;
+    assert_eq!(answer.events(), ["accepted"]);
+    assert_eq!(answer.json()["events"][0]["idempotency_key"], "hooks|lead.created|msg_1");
+    // Row 44: the id is signed.
+    headers[0].1 = "msg_2".to_owned();
+    assert_eq!(running.post("/webhooks/hooks", &headers, body).await.status, 401);
+}
+
+/// Rows 38, 39, 40.
+#[tokio::test]
+async fn a_timestamp_counts_only_as_the_vendor_writes_it_and_for_five_minutes() {
+    let running = Running::start(Limits::default()).await;
+    let body = br#"{"type":"lead.created","data":{"id":"7"}}"#;
+    let at = |moment: String| {
+        let mut headers = running.signed("hooks", &[("webhook-id", "msg_1")], body);
+        headers.iter_mut().find(|(name, _)| name == "webhook-timestamp").unwrap().1 = moment;
+        headers
+    };
+    let now = NOW.seconds();
+    for moment in [format!("+{now}"), format!("{now}0000000000"), format!("{now:x}"), format!("{now}.0"), format!("-{now}"), format!("{now}000"), (now - 301).to_string(), (now + 301).to_string(), String::new()] {
+        assert_eq!(running.post("/webhooks/hooks", &at(moment.clone()), body).await.status, 401, "{moment}");
+    }
+    let mut doubled = at(now.to_string());
+    doubled.push(("webhook-timestamp".to_owned(), now.to_string()));
+    assert_eq!(running.post("/webhooks/hooks", &doubled, body).await.status, 401);
+    let missing: Vec<_> = at(now.to_string()).into_iter().filter(|(name, _)| name != "webhook-timestamp").collect();
+    assert_eq!(running.post("/webhooks/hooks", &missing, body).await.status, 401);
+    assert_eq!(running.post("/webhooks/hooks", &at(now.to_string()), body).await.status, 200);
+}
+
+/// Row 45.
+#[tokio::test]
+async fn an_id_that_is_not_signed_makes_nothing_new() {
+    let running = Running::start(Limits::default()).await;
+    let body = br#"{"action":"opened"}"#;
+    for (delivery, status) in [("1", "ignored"), ("2", "duplicate")] {
+        let headers = [("x-github-event", "issues"), ("x-github-delivery", delivery)];
+        assert_eq!(running.post_signed("github", &headers, body).await.events(), [status]);
+    }
+}
