@@ -16,12 +16,17 @@ mod raw;
 mod remap;
 mod replays;
 mod spelled;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use model::Time;
-use model::seal::SealingKeys;
+use model::route::Routes;
+use model::seal::{HashKey, SealingKeys};
+use model::source::Source;
 use queue::Queue;
 use store::Store;
 
@@ -46,6 +51,14 @@ pub struct Console {
     pub queue: Queue,
     /// What opens the stored requests.
     pub keys: Arc<SealingKeys>,
+    /// The configured sources by name, for replays with today's mapping.
+    pub sources: BTreeMap<String, Arc<Source>>,
+    /// Today's routes.
+    pub routes: Arc<Routes>,
+    /// From which trust on an event may change identifiers, by destination; the default where one is missing.
+    pub identifier_trust: BTreeMap<String, u8>,
+    /// What identities are hashed with: the same key as at the door.
+    pub hash_key: HashKey,
     /// Who may come in. Nobody can while this is empty.
     pub tokens: Vec<Token>,
     /// The time.

@@ -1,12 +1,146 @@
-//! An event made again: the stored request, read with today's mapping and routes.
+//! An event made again: the stored request, read with today's mapping and routes, under the key and the stamps that it has.
 
-use store::{DeadLetterRow, Reopen};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::App;
-use crate::problem::Refusal;
+use model::event::Reading;
+use model::intake::{NewEvent, prepare};
+use model::mapping::ReadContext;
+use model::seal::{Kept, NONCE_BYTES, pack};
+use model::source::Source;
+use model::{EventId, RawEventId};
+use sha2::{Digest, Sha256};
+use store::{DeadLetterRow, EventRow, NewRawEvent, RawEventRow, Reopen};
+
+use crate::problem::{Problem, Refusal};
 use crate::replays::Mapping;
+use crate::{App, raw};
 
 /// What is to be opened again for a dead letter.
-pub(crate) async fn reopen(_app: &App, row: &DeadLetterRow, _mapping: Mapping, _edited: Option<Vec<u8>>) -> Result<Reopen, Refusal> {
-    Ok(Reopen { delivery: row.id, event: None, edited: None })
+pub(crate) async fn reopen(app: &App, row: &DeadLetterRow, mapping: Mapping, edited: Option<Vec<u8>>) -> Result<Reopen, Refusal> {
+    if mapping == Mapping::Original && edited.is_none() {
+        return Ok(Reopen { delivery: row.id, event: None, edited: None });
+    }
+    let found = app.store().event(app.now(), row.event).await?;
+    let (event, _, mapping_text) = found.ok_or_else(|| Problem::NotFound.because("The event of this delivery is gone."))?;
+    let came = raw::row(app, row.raw_event).await?;
+    let source = source(app, &event, mapping, mapping_text.as_deref())?;
+    let (kept, edited) = match edited {
+        None => (raw::open(app, &came)?, None),
+        Some(body) => {
+            let kept = Kept { body, ..as_it_came(app, &came)? };
+            let edited = seal(app, &came, &kept)?;
+            (kept, Some(edited))
+        }
+    };
+    let from = edited.as_ref().map_or(came.id, |edited: &NewRawEvent| edited.id);
+    let new = read(app, &source, &kept, &event, from)?;
+    Ok(Reopen { delivery: row.id, event: Some(new), edited })
+}
+
+/// Today's source, with today's mapping or the one that made the event.
+fn source(app: &App, event: &EventRow, mapping: Mapping, text: Option<&str>) -> Result<Source, Refusal> {
+    let source = app.console.sources.get(&event.source).ok_or_else(|| {
+        Problem::Invalid
+            .because("The source of this event is not configured any more. Replay with `mapping: original`, or configure it again.")
+    })?;
+    match mapping {
+        Mapping::Current => Ok(source.as_ref().clone()),
+        Mapping::Original => source.with_mapping(text.unwrap_or_default()).map_err(|problems| {
+            let said = problems.first().map_or_else(String::new, |problem| format!("{}. {}", problem.message, problem.remedy));
+            Problem::Invalid.because(format!("The mapping that made this event is not accepted any more: {said}"))
+        }),
+    }
+}
+
+/// The request whose body is edited; where retention has dropped it, a plain one stands in.
+fn as_it_came(app: &App, came: &RawEventRow) -> Result<Kept, Refusal> {
+    match raw::open(app, came) {
+        Err(refusal) if refusal.problem == Problem::PayloadPurged => Ok(Kept {
+            method: "POST".to_owned(),
+            target: format!("/webhooks/{}", came.source),
+            headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+            body: Vec::new(),
+        }),
+        other => other,
+    }
+}
+
+fn seal(app: &App, came: &RawEventRow, kept: &Kept) -> Result<NewRawEvent, Refusal> {
+    let mut nonce = [0u8; NONCE_BYTES];
+    getrandom::fill(&mut nonce).map_err(|_| Problem::Internal.because("The system gave no randomness to seal the payload with."))?;
+    let now = app.now();
+    let id = RawEventId(app.store().next_id(now));
+    let sealed = app.console.keys.seal(nonce, id.0, &pack(&kept.received()));
+    let sealed = sealed.map_err(|error| Problem::BodyTooLarge.because(format!("{error}.")))?;
+    Ok(NewRawEvent {
+        id,
+        source: came.source.clone(),
+        received_at: now,
+        body_sha256: Sha256::digest(&kept.body).into(),
+        key_id: sealed.key_id,
+        sealed: sealed.bytes,
+        correlation_id: came.correlation_id.clone(),
+    })
+}
+
+/// Reads the request as the ingest would, and gives it the identity that the event has: same key, same id, same stamps (protocol.md T16, H30, H31).
+fn read(app: &App, source: &Source, kept: &Kept, event: &EventRow, from: RawEventId) -> Result<NewEvent, Refusal> {
+    let request = kept.received();
+    // The key is the event's own, so it does not matter here which headers were signed; counting them all spares a warning that
+    // the first reading did not have.
+    let headers: Vec<String> = kept.headers.iter().map(|(name, _)| name.clone()).collect();
+    let id = event.id;
+    let mut event_id = || -> EventId { id };
+    let mut context = ReadContext {
+        received_at: event.received_at,
+        raw_event: from,
+        correlation_id: &event.correlation_id,
+        signed_headers: &headers,
+        hash_key: &app.console.hash_key,
+        event_id: &mut event_id,
+    };
+    // A mapping that crashes must not take a whole bulk replay with it.
+    let new = catch_unwind(AssertUnwindSafe(|| {
+        let reading = meant(source.read(&request, &mut context), &event.idempotency_key).map(|reading| own(reading, event));
+        reading.and_then(|reading| {
+            prepare(source, &request, vec![reading], &app.console.routes, &app.console.identifier_trust, &mut context).pop()
+        })
+    }));
+    let new =
+        new.map_err(|_| Problem::Internal.because("Reading this request failed because of a bug of ours; report it with the event's id."))?;
+    let new = new.ok_or_else(|| {
+        Problem::Invalid
+            .because("Today's mapping finds several events in this request, none with this event's key. Replay with `mapping: original`.")
+    })?;
+    Ok(NewEvent { id, trust: event.trust, fallback_key: event.fallback_key, occurred_at: event.occurred_at, ..new })
+}
+
+/// The reading that is this event's: the only one, or the one with its key.
+fn meant(mut readings: Vec<Reading>, key: &str) -> Option<Reading> {
+    if readings.len() == 1 {
+        return readings.pop();
+    }
+    readings.into_iter().find(|reading| match reading {
+        Reading::Event { event, .. } => event.idempotency_key == key,
+        Reading::Ignored { idempotency_key, .. } | Reading::DeadLetter { idempotency_key, .. } => idempotency_key == key,
+    })
+}
+
+/// Puts the event's own key and stamps in place of what was read.
+fn own(reading: Reading, row: &EventRow) -> Reading {
+    let key = row.idempotency_key.clone();
+    let stamped = |mut event: Box<model::Event>| {
+        event.idempotency_key.clone_from(&row.idempotency_key);
+        event.occurred_at = row.occurred_at;
+        event
+    };
+    match reading {
+        Reading::Event { event, fallback_key, warnings, .. } => {
+            Reading::Event { event: stamped(event), trust: row.trust, fallback_key, warnings }
+        }
+        Reading::Ignored { event_type, .. } => Reading::Ignored { event_type, idempotency_key: key },
+        Reading::DeadLetter { reason, message, event_type, partial, .. } => {
+            Reading::DeadLetter { reason, message, event_type, idempotency_key: key, partial: partial.map(stamped) }
+        }
+    }
 }

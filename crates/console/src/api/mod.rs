@@ -1,6 +1,6 @@
 //! The admin API (DESIGN section 8). Reading needs the role viewer, changing needs operator.
 
-mod openapi;
+pub(crate) mod openapi;
 pub(crate) mod read;
 pub(crate) mod write;
 

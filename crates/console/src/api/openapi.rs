@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use crate::App;
 
 /// The text, with the version left out.
-pub(super) const TEXT: &str = include_str!("openapi.json");
+pub(crate) const TEXT: &str = include_str!("openapi.json");
 
 pub(super) async fn document(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.replace("{{version}}", &app.console.version.replace(['"', '\\'], "")))

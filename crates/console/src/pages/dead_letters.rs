@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use model::{DeliveryId, Reason};
 use store::{DeadLetterRow, Reopened};
 
-use super::frame::{badge, choice, empty, field, further, pairs, reason_field, relative, status, target, trace_of, value, when};
+use super::frame::{badge, choice, empty, field, further, pairs, reason_field, relative, sentence, status, target, trace_of, value, when};
 use super::{Frame, OrPage, Page, Posted, Unshown, Visitor, asked};
 use crate::api::read::{dead_letter, next};
 use crate::api::{id, write};
@@ -115,8 +115,8 @@ fn line(frame: &Frame, row: &DeadLetterRow) -> Markup {
                 h2 { a href={ "/dead-letters/" (row.id) } { (row.reason.as_str().replace('_', " ")) } " " (status(row.status)) }
                 span.soft title=(row.failed_at) { (relative(frame.now, row.failed_at)) }
             }
-            p.quote { (row.message) }
-            p.remedy { (row.remedy) }
+            p.quote { (sentence(&row.message)) }
+            p.remedy { (sentence(row.remedy)) }
             p.meta {
                 (row.event_type) " from " (row.source) " → " (target(row.destination.as_deref(), row.object.as_deref()))
                 " · owner " @if let Some(owner) = &row.owner { (owner) } @else { "nobody yet" }
@@ -161,8 +161,8 @@ pub(super) fn one_view(frame: &Frame, row: &DeadLetterRow) -> Markup {
     frame.around(&html! {
         section.card aria-label="What happened" {
             h2 { (row.reason.as_str().replace('_', " ")) " " (status(row.status)) @if let Some(class) = row.class { " " (badge(class.as_str())) } }
-            p.quote { (row.message) }
-            p.remedy { strong { "What to do: " } (row.remedy) }
+            p.quote { (sentence(&row.message)) }
+            p.remedy { strong { "What to do: " } (sentence(row.remedy)) }
             dl.lines {
                 dt { "Event" } dd { (row.event_type) " from " (row.source) ", " a href={ "/events/" (row.event) } { (row.event) } }
                 dt { "To" } dd { (target(row.destination.as_deref(), row.object.as_deref())) }

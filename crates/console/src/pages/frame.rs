@@ -94,7 +94,7 @@ impl Frame {
                 }
                 nav aria-label="Sections" {
                     @for (to, name) in SECTIONS {
-                        a href=(to) aria-current=[(self.title == name).then_some("page")] { (name) }
+                        a href=(to) aria-current=[self.title.starts_with(name.trim_end_matches('s')).then_some("page")] { (name) }
                     }
                 }
             }
@@ -201,6 +201,11 @@ pub(crate) fn encoded(text: &str) -> String {
 /// What stands where there is nothing.
 pub(crate) fn empty(text: &str) -> Markup {
     html! { p.empty { (text) } }
+}
+
+/// A sentence of ours: what stands between backticks is code.
+pub(crate) fn sentence(text: &str) -> Markup {
+    html! { @for (n, part) in text.split('`').enumerate() { @if n % 2 == 1 { code { (part) } } @else { (part) } } }
 }
 
 /// Where a delivery goes.

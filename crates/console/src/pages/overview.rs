@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use model::{Reason, Time};
 use store::{DestinationRow, EventFilter, EventRow, RejectedRow, Status};
 
-use super::frame::{badge, empty, encoded, relative, span, when};
+use super::frame::{badge, empty, encoded, relative, sentence, span, when};
 use super::{Frame, OrPage, Page, Visitor, events};
 use crate::App;
 
@@ -160,8 +160,8 @@ fn next_steps(frame: &Frame, shown: &Overview) -> Markup {
             @if !list.is_empty() {
                 h2 { "What to do next" }
                 ul.advice { @for advice in &list { li class=(advice.tone) {
-                    a href=(advice.link) { (advice.what) }
-                    p { (advice.next) }
+                    a href=(advice.link) { (sentence(&advice.what)) }
+                    p { (sentence(&advice.next)) }
                 } } }
             } @else if shown.events.is_empty() {
                 p.card { "Nothing has arrived yet. Send a signed sample: " code { "onceward send --source NAME FILE" } }

@@ -113,7 +113,8 @@ fn plain(value: &Value) -> Markup {
 fn timeline(steps: &[TraceStep]) -> Markup {
     let first = steps.first().map_or(Time::default(), |step| step.at);
     html! {
-        ol.timeline { @for step in steps {
+        ol.timeline { @for (n, step) in steps.iter().enumerate() {
+            @let before = n.checked_sub(1).and_then(|before| steps.get(before));
             li {
                 div.at { (time(step.at)) span.soft { @if step.at > first { " +" (elapsed(first, step.at)) } } }
                 div.what {
@@ -121,9 +122,10 @@ fn timeline(steps: &[TraceStep]) -> Markup {
                     @if let Some(code) = step.http_status { " " span.soft { "HTTP " (code) } }
                     @if let Some(millis) = step.duration_ms { " " span.soft { (millis) " ms" } }
                 }
+                // An id is said where it is new; below that it goes without saying.
                 div.ids {
-                    @if let Some(id) = step.event { (trace_of(&id.to_string(), &id.to_string())) " " }
-                    @if let Some(id) = step.delivery { (trace_of(&id.to_string(), &id.to_string())) " " }
+                    @if let Some(id) = step.event && before.and_then(|before| before.event) != step.event { (trace_of(&id.to_string(), &id.to_string())) " " }
+                    @if let Some(id) = step.delivery && before.and_then(|before| before.delivery) != step.delivery { (trace_of(&id.to_string(), &id.to_string())) " " }
                     @if let Some(id) = step.call { code { (id) } }
                 }
             }
