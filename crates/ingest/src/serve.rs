@@ -97,6 +97,8 @@ async fn converse(socket: TcpStream, room: Arc<Room>, mut stopped: watch::Receiv
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // Else hyper drops a request whose last byte came together with the connection's end, before we have seen it.
+            .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(guard), service)
     );
