@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use model::{Reason, Time};
@@ -142,11 +141,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(cause) if cause.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::BodyTooLarge.because("Send less.")
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                return Problem::BodyTooLarge.because("Send less.");
             }
-            _ => Problem::MalformedBody.because("The body did not arrive."),
+            Problem::MalformedBody.because("The body did not arrive.")
         })?;
         if bytes.is_empty() {
             // An absent body is an empty one: what is missing in it is then said by name.

@@ -144,3 +144,97 @@ fn own(reading: Reading, row: &EventRow) -> Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::intake::Fate;
+    use model::{Event, Reason};
+    use serde_json::json;
+    use store::Store;
+
+    use super::*;
+    use crate::pages::samples;
+    use crate::tests::console;
+
+    fn app() -> App {
+        App::new(console(Store::memory(), &Arc::default()))
+    }
+
+    fn source(id: &str) -> Source {
+        let def = json!({
+            "signature": {"algorithm": "hmac-sha256", "header": "x-signature", "encoding": "hex", "signed": "{body}"},
+            "trust": 90,
+            "events": [{"when": "type == 'signup'", "type": "lead.created", "id": id, "occurred_at": "at", "fields": {"email": {"from": "email", "as": "email"}}}],
+        });
+        Source::compile("typeform", &serde_json::from_value(def).unwrap()).unwrap()
+    }
+
+    fn kept(body: &str) -> Kept {
+        Kept {
+            method: "POST".into(),
+            target: "/webhooks/typeform".into(),
+            headers: vec![("content-type".into(), b"application/json".to_vec())],
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_is_read_again_keeps_its_key_its_id_and_its_stamps() {
+        let row = samples::event(1, "unknown", Vec::new());
+        let body = r#"{"type":"signup","id":"another","at":"2020-01-01T00:00:00Z","email":"Ann@Example.com"}"#;
+        let new = read(&app(), &source("id"), &kept(body), &row, RawEventId(9)).unwrap();
+        assert_eq!(
+            (new.id, new.key.as_str(), new.occurred_at, new.trust),
+            (row.id, row.idempotency_key.as_str(), row.occurred_at, row.trust)
+        );
+        assert_eq!(new.event_type, "lead.created");
+        let event: Event = serde_json::from_str(&new.normalized).unwrap();
+        assert_eq!((event.idempotency_key, event.occurred_at), (row.idempotency_key, row.occurred_at));
+        assert_eq!(event.audit.normalized_event_ref, row.id.to_string());
+        assert_eq!((event.audit.raw_event_ref, event.audit.received_at), (RawEventId(9).to_string(), row.received_at));
+        assert_eq!(event.identity.email.as_deref(), Some("Ann@example.com"));
+    }
+
+    #[test]
+    fn what_still_cannot_be_mapped_stays_a_dead_letter_under_its_own_key() {
+        let row = samples::event(1, "unknown", Vec::new());
+        for (body, expected) in [("{", Reason::Unparseable), (r#"{"type":"other"}"#, Reason::Unmapped)] {
+            let new = read(&app(), &source("id"), &kept(body), &row, row.raw_event).unwrap();
+            assert_eq!((new.id, &new.key), (row.id, &row.idempotency_key));
+            assert!(matches!(new.fate, Fate::DeadLetter { reason, .. } if reason == expected), "{:?}", new.fate);
+        }
+    }
+
+    #[test]
+    fn of_several_readings_the_one_with_the_events_key_is_meant() {
+        let reading = |key: &str| Reading::Ignored { event_type: "x".into(), idempotency_key: key.into() };
+        let found = meant(vec![reading("a"), reading("b")], "b");
+        assert!(matches!(found, Some(Reading::Ignored { idempotency_key, .. }) if idempotency_key == "b"));
+        assert!(meant(vec![reading("a"), reading("b")], "c").is_none());
+        assert!(meant(vec![reading("a")], "c").is_some(), "the only one there is");
+    }
+
+    #[test]
+    fn an_edited_payload_is_sealed_as_a_request_of_its_own() {
+        let app = app();
+        let came = RawEventRow {
+            id: RawEventId(5),
+            source: "typeform".into(),
+            received_at: samples::NOW,
+            disposition: "dead_letter".into(),
+            body_sha256: Vec::new(),
+            key_id: 0,
+            sealed: Vec::new(),
+            correlation_id: "c".into(),
+            events: Vec::new(),
+        };
+        assert_eq!(raw::open(&app, &came).unwrap_err().problem, Problem::PayloadPurged);
+        let edited = Kept { body: b"{}".to_vec(), ..as_it_came(&app, &came).unwrap() };
+        let sealed = seal(&app, &came, &edited).unwrap();
+        assert_ne!(sealed.id, came.id);
+        let row = RawEventRow { id: sealed.id, key_id: sealed.key_id, sealed: sealed.sealed, ..came };
+        assert_eq!(raw::open(&app, &row).unwrap().body, b"{}");
+    }
+}

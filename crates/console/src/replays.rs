@@ -268,3 +268,27 @@ impl Run {
         tokio::time::sleep(TRY_AGAIN_AFTER).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::samples;
+
+    #[test]
+    fn a_broken_off_replay_reads_its_filter_back_and_takes_nothing_newer() {
+        let row = samples::replay();
+        let (filter, mapping) = read_back(&row).unwrap();
+        assert_eq!((filter.reason, filter.until, mapping), (Some(model::Reason::RejectedByCrm), Some(row.at), Mapping::Current));
+        let other = ReplayRow { filter: json!({"where": {"sauce": "x"}, "mapping": "current"}), ..row };
+        assert!(read_back(&other).is_none(), "a filter that is not understood is not an empty one");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_bulk_replays_have_a_place() {
+        let app = App::new(crate::tests::console(store::Store::memory(), &Arc::default()));
+        let held: Vec<_> = (0..BULK_MAX).map(|_| Place::take(&app).unwrap()).collect();
+        assert!(Place::take(&app).is_none());
+        drop(held);
+        assert!(Place::take(&app).is_some());
+    }
+}

@@ -103,7 +103,7 @@ impl Frame {
                 h1 { (self.title) }
                 (content)
             }
-            footer { "Onceward " (self.version) " · " (time(self.now)) " · " a href="/api/openapi.json" { "API" } " · " a href="/metrics" { "Metrics" } }
+            footer { "Onceward " (self.version) " · " (time(self.now)) " · API: " code { "/api/openapi.json" } " · " a href="/metrics" { "Metrics" } }
         };
         shell(&self.title, &body)
     }

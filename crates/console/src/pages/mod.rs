@@ -13,7 +13,7 @@ mod overview;
 mod rejected;
 mod replays;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod trace;
 
 use std::collections::BTreeMap;

@@ -87,7 +87,7 @@ fn delivery(n: i64, status: Status, outcome: Option<&str>) -> DeliveryRow {
     }
 }
 
-fn event(n: i64, event_type: &str, deliveries: Vec<DeliveryRow>) -> EventRow {
+pub(crate) fn event(n: i64, event_type: &str, deliveries: Vec<DeliveryRow>) -> EventRow {
     EventRow {
         id: EventId(n << 20),
         source: if n % 2 == 0 { "demo" } else { "typeform" }.into(),

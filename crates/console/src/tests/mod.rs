@@ -20,7 +20,26 @@ use tower::ServiceExt as _;
 
 use crate::{Console, Role, Token, router};
 
-/// A console over a ledger, with a token for each role, named like the role.
+/// A console with a token for each role, named like the role.
+pub(crate) fn console(store: Store, clock: &Arc<AtomicI64>) -> Console {
+    let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
+    let time = Arc::clone(clock);
+    Console {
+        store,
+        queue: Queue::embedded(),
+        hash_key: keys.hash_key("identity"),
+        keys: Arc::new(keys),
+        sources: BTreeMap::new(),
+        routes: Arc::default(),
+        identifier_trust: BTreeMap::new(),
+        tokens: Role::ALL.into_iter().map(|role| Token::new(role.as_str(), role, role.as_str())).collect(),
+        now: Arc::new(move || Time(time.load(Ordering::Relaxed))),
+        metrics: Arc::new(|| "onceward_build_info 1\n".to_owned()),
+        version: "0.1.0".to_owned(),
+    }
+}
+
+/// A console over a ledger, asked through its router.
 pub(crate) struct Admin {
     pub(crate) router: Router,
     pub(crate) clock: Arc<AtomicI64>,
@@ -48,23 +67,8 @@ impl Answer {
 
 impl Admin {
     pub(crate) fn new(store: Store) -> Self {
-        let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
         let clock = Arc::new(AtomicI64::new(1_795_370_640_000_000));
-        let time = Arc::clone(&clock);
-        let console = Console {
-            store,
-            queue: Queue::embedded(),
-            hash_key: keys.hash_key("identity"),
-            keys: Arc::new(keys),
-            sources: BTreeMap::new(),
-            routes: Arc::default(),
-            identifier_trust: BTreeMap::new(),
-            tokens: Role::ALL.into_iter().map(|role| Token::new(role.as_str(), role, role.as_str())).collect(),
-            now: Arc::new(move || Time(time.load(Ordering::Relaxed))),
-            metrics: Arc::new(|| "onceward_build_info 1\n".to_owned()),
-            version: "0.1.0".to_owned(),
-        };
-        Self { router: router(console), clock }
+        Self { router: router(console(store, &clock)), clock }
     }
 
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
