@@ -225,3 +225,133 @@ pub fn loggable_key<'a>(key: &'a str, hash_key: &HashKey) -> Cow<'a, str> {
         Cow::Borrowed(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::RawEventId;
+    use crate::route::{ObjectDef, ObjectPlan, RouteDef};
+    use crate::seal::{SealingKey, SealingKeys};
+    use crate::source::SourceDef;
+
+    const SOURCE: &str = r#"
+        trust = 60
+        ignore = ["ping"]
+        signature = { algorithm = "hmac-sha256", header = "x-signature", signed = "{body}" }
+        [[events]]
+        on = ["signup", "contact.deleted"]
+        type = { from = "type" }
+        id = "id"
+        fields = { external_id = "person", email = { from = "email", as = "email" } }
+    "#;
+
+    fn routes(text: &str) -> Routes {
+        let object = |text: &str| {
+            let def: ObjectDef = toml::from_str(text).unwrap();
+            ObjectPlan::compile("salesforce", "x", &def).unwrap()
+        };
+        let person = object("key = { field = 'Ext__c' }\nmatch = ['external_id', 'email']\nfields = { Email = 'email' }");
+        let phone = object("key = { field = 'Phone__c', from = 'identity.phone_e164' }\nfields = {}");
+        let crm = BTreeMap::from([("Lead".to_owned(), person.clone()), ("Contact".to_owned(), person), ("Call".to_owned(), phone)]);
+        let defs: BTreeMap<String, Vec<RouteDef>> = toml::from_str(text).unwrap();
+        Routes::compile(&defs["routes"], &BTreeSet::from(["demo".to_owned()]), BTreeMap::from([("crm".to_owned(), crm)])).unwrap()
+    }
+
+    fn prepared(routes: &Routes, body: &str) -> NewEvent {
+        let def: SourceDef = toml::from_str(SOURCE).unwrap();
+        let source = Source::compile("demo", &def).unwrap();
+        let request = Received { method: "POST", target: "/webhooks/demo", headers: &[], body: body.as_bytes() };
+        let mut last = 0;
+        let mut event_id = || {
+            last += 1;
+            EventId(last << 20)
+        };
+        let keys = SealingKeys::new(vec![SealingKey::new(&[1; 32])]).unwrap();
+        let mut context = ReadContext {
+            received_at: Time::from_seconds(1_800_000_000),
+            raw_event: RawEventId(9),
+            correlation_id: "theirs",
+            signed_headers: &[],
+            hash_key: &keys.hash_key("identity"),
+            event_id: &mut event_id,
+        };
+        let readings = source.read(&request, &mut context);
+        let trust = BTreeMap::from([("crm".to_owned(), 70)]);
+        let mut events = prepare(&source, &request, readings, routes, &trust, &mut context);
+        assert_eq!(events.len(), 1);
+        let event = events.remove(0);
+        let normalized: Event = serde_json::from_str(&event.normalized).unwrap();
+        assert_eq!(normalized.audit.normalized_event_ref, event.id.to_string());
+        assert_eq!((normalized.idempotency_key.as_str(), normalized.audit.correlation_id.as_str()), (event.key.as_str(), "theirs"));
+        event
+    }
+
+    fn deliveries(event: &NewEvent) -> Vec<(&str, usize, u8)> {
+        let Fate::Deliveries(deliveries) = &event.fate else { panic!("{:?}", event.fate) };
+        deliveries.iter().map(|delivery| (delivery.object.as_str(), delivery.identifiers.len(), delivery.identifier_trust)).collect()
+    }
+
+    fn reason(event: &NewEvent) -> Option<Reason> {
+        match event.fate {
+            Fate::DeadLetter { reason, .. } => Some(reason),
+            Fate::Ignored | Fate::Deliveries(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_route_without_identity_does_not_hide_the_other() {
+        let routes = routes("routes = [{ to = 'crm', object = 'Call' }, { to = 'crm', object = 'Lead' }]");
+        let event = prepared(&routes, r#"{"type":"signup","id":"1","email":"Ada@Example.com"}"#);
+        assert_eq!(deliveries(&event), [("Call", 0, 70), ("Lead", 1, 70)]);
+        assert_eq!((event.trust, event.fallback_key), (60, false));
+        let normalized: Event = serde_json::from_str(&event.normalized).unwrap();
+        assert_eq!(normalized.routing.iter().map(|routing| routing.upsert_key.as_str()).collect::<Vec<_>>(), ["Phone__c", "Ext__c"]);
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_says_why() {
+        let routes = routes("routes = [{ event = 'other', to = 'crm', object = 'Lead' }]");
+        assert_eq!(reason(&prepared(&routes, r#"{"type":"signup","id":"1","email":"a@b.example"}"#)), Some(Reason::Unrouted));
+        assert_eq!(reason(&prepared(&routes, r#"{"type":"unheard-of"}"#)), Some(Reason::Unmapped));
+        assert_eq!(reason(&prepared(&routes, "{")), Some(Reason::Unparseable));
+        assert!(matches!(prepared(&routes, r#"{"type":"ping"}"#).fate, Fate::Ignored));
+    }
+
+    #[test]
+    fn a_deletion_is_left_to_a_person_where_its_route_says_so_and_goes_on_elsewhere() {
+        let body = r#"{"type":"contact.deleted","id":"1","person":"7"}"#;
+        let one = routes("routes = [{ to = 'crm', object = 'Lead', on_delete = 'dead_letter', owner = 'ops' }]");
+        let Fate::DeadLetter { owner, .. } = prepared(&one, body).fate else { panic!("no dead letter") };
+        assert_eq!(owner.as_deref(), Some("ops"));
+        let both = routes(
+            "routes = [{ to = 'crm', object = 'Lead', on_delete = 'dead_letter' }, { to = 'crm', object = 'Contact', on_delete = { Gone = true } }]",
+        );
+        let event = prepared(&both, body);
+        assert_eq!(deliveries(&event), [("Lead", 0, 70), ("Contact", 1, 70)]);
+        assert_eq!(event.warnings.iter().map(|warning| warning.kind.as_str()).collect::<Vec<_>>(), ["deletion_held"]);
+        assert!(matches!(prepared(&routes("routes = [{ to = 'crm', object = 'Lead' }]"), body).fate, Fate::Ignored));
+    }
+
+    #[test]
+    fn the_same_content_hashes_the_same_and_other_content_does_not() {
+        let routes = routes("routes = [{ to = 'crm', object = 'Lead' }]");
+        let hash = |body: &str| prepared(&routes, body).content_hash;
+        assert_eq!(hash(r#"{"type":"signup","id":"1","person":"7","attempt":1}"#), hash(r#"{"type":"signup","id":"1","person":"7","attempt":2}"#));
+        assert_ne!(hash(r#"{"type":"signup","id":"1","person":"7"}"#), hash(r#"{"type":"signup","id":"1","person":"8"}"#));
+        assert_eq!(hash(r#"{"type":"ping","n":1}"#), hash(r#"{"type":"ping","n":2}"#));
+        assert_ne!(hash(r#"{"type":"unheard-of","n":1}"#), hash(r#"{"type":"unheard-of","n":2}"#));
+    }
+
+    #[test]
+    fn a_key_with_an_address_or_a_number_is_not_logged_as_it_is() {
+        let keys = SealingKeys::new(vec![SealingKey::new(&[1; 32])]).unwrap();
+        let hash_key = keys.hash_key("log");
+        assert_eq!(loggable_key("demo|signup|evt_1+2", &hash_key), "demo|signup|evt_1+2");
+        for key in ["demo|signup|ada@example.com", "demo|signup|+14155550100"] {
+            let shown = loggable_key(key, &hash_key);
+            assert!(shown.starts_with("hash:") && shown.len() == 21, "{shown}");
+        }
+    }
+}
