@@ -117,14 +117,17 @@ impl IdGenerator {
         Self { instance, last: (millis << SEQUENCE_BITS) | ((1 << SEQUENCE_BITS) - 1) }
     }
 
-    /// The smallest id that could have been made at a moment.
-    pub fn floor(at: Time) -> i64 {
-        (at.millis() - EPOCH_MILLIS).max(0) << SEQUENCE_BITS << INSTANCE_BITS << ORDINAL_BITS
-    }
-
     /// When an id was made, to the millisecond.
     pub const fn made_at(id: i64) -> Time {
         Time::from_millis((id >> ORDINAL_BITS >> SEQUENCE_BITS >> INSTANCE_BITS) + EPOCH_MILLIS)
+    }
+
+    /// The smallest id that can be made at this moment: what was made before has smaller ones.
+    ///
+    /// As exact as the clock that made the ids: one that stepped back goes on from the larger ids.
+    pub const fn floor(at: Time) -> i64 {
+        let millis = at.millis() - EPOCH_MILLIS;
+        if millis <= 0 { 0 } else { millis.saturating_mul(1 << (INSTANCE_BITS + SEQUENCE_BITS + ORDINAL_BITS)) }
     }
 
     /// The next id at this moment.
@@ -182,6 +185,15 @@ mod tests {
         }
         let mut restarted = IdGenerator::new(1, last);
         assert!(restarted.next_id(Time::from_millis(0)) > last);
+    }
+
+    #[test]
+    fn a_moment_stands_between_the_ids_before_it_and_those_after() {
+        let (mut ids, at) = (IdGenerator::new(1_023, 0), Time::from_millis(1_800_000_000_000));
+        let before = ids.next_id(at - std::time::Duration::from_millis(1));
+        assert!(before < IdGenerator::floor(at) && IdGenerator::floor(at) <= ids.next_id(at));
+        assert_eq!((IdGenerator::floor(Time(0)), IdGenerator::floor(Time(i64::MIN))), (0, 0));
+        assert_eq!(IdGenerator::floor(Time(i64::MAX)), i64::MAX);
     }
 
     #[test]
