@@ -62,7 +62,15 @@ impl Door {
         Ok(Admitted { intake: Intake { raw: raw_event, events }, raw })
     }
 
-    fn read(&self, gate: &Gate, request: &Received<'_>, verified: &Verified, now: Time, raw: RawEventId, correlation: &str) -> Vec<NewEvent> {
+    fn read(
+        &self,
+        gate: &Gate,
+        request: &Received<'_>,
+        verified: &Verified,
+        now: Time,
+        raw: RawEventId,
+        correlation: &str,
+    ) -> Vec<NewEvent> {
         let mut event_id = || EventId(self.store.next_id(now));
         let mut context = ReadContext {
             received_at: now,

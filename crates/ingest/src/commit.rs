@@ -277,7 +277,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_ledger_that_is_away_fails_the_batch_once() {
-        let (answers, batches) = outcome(Limits::default(), |ids| if ids == [0] { Ok(()) } else { Err(Error::Unavailable("away".into())) }).await;
+        let (answers, batches) =
+            outcome(Limits::default(), |ids| if ids == [0] { Ok(()) } else { Err(Error::Unavailable("away".into())) }).await;
         assert_eq!(answers, vec![Err(NotCommitted::Unavailable); 3]);
         assert_eq!(batches, [vec![0], vec![1, 2, 3]]);
     }

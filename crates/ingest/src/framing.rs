@@ -46,15 +46,7 @@ struct Doubtful;
 
 impl Framing {
     pub(crate) const fn new() -> Self {
-        Self {
-            part: Part::Idle,
-            line: [0; LINE_KEPT],
-            line_bytes: 0,
-            ends_with_cr: false,
-            lines: 0,
-            length: None,
-            chunked: false,
-        }
+        Self { part: Part::Idle, line: [0; LINE_KEPT], line_bytes: 0, ends_with_cr: false, lines: 0, length: None, chunked: false }
     }
 
     /// Looks at the next bytes. `Err(n)`: only the first `n` of them may pass, and the connection is refused.

@@ -41,16 +41,7 @@ impl Room {
     pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let (in_flight, held) = (permits(door.limits.in_flight), permits(door.limits.held_bytes / 1024));
-        Self {
-            door,
-            committer,
-            keeper,
-            gone: Gone::default(),
-            readiness: Readiness::default(),
-            nonces: Nonces::default(),
-            in_flight,
-            held,
-        }
+        Self { door, committer, keeper, gone: Gone::default(), readiness: Readiness::default(), nonces: Nonces::default(), in_flight, held }
     }
 }
 

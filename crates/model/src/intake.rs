@@ -338,7 +338,10 @@ mod tests {
     fn the_same_content_hashes_the_same_and_other_content_does_not() {
         let routes = routes("routes = [{ to = 'crm', object = 'Lead' }]");
         let hash = |body: &str| prepared(&routes, body).content_hash;
-        assert_eq!(hash(r#"{"type":"signup","id":"1","person":"7","attempt":1}"#), hash(r#"{"type":"signup","id":"1","person":"7","attempt":2}"#));
+        assert_eq!(
+            hash(r#"{"type":"signup","id":"1","person":"7","attempt":1}"#),
+            hash(r#"{"type":"signup","id":"1","person":"7","attempt":2}"#)
+        );
         assert_ne!(hash(r#"{"type":"signup","id":"1","person":"7"}"#), hash(r#"{"type":"signup","id":"1","person":"8"}"#));
         assert_eq!(hash(r#"{"type":"ping","n":1}"#), hash(r#"{"type":"ping","n":2}"#));
         assert_ne!(hash(r#"{"type":"unheard-of","n":1}"#), hash(r#"{"type":"unheard-of","n":2}"#));

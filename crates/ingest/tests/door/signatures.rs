@@ -40,7 +40,11 @@ async fn whatever_is_wrong_with_a_signature_the_answer_is_the_same() {
         assert_eq!(answer.status, 401, "{name}");
         answers.push((answer.status, answer.body));
     }
-    for (name, body) in [("35: written again", signup("other")), ("36: a newline", [&body[..], b"\n"].concat()), ("36: BOM", [b"\xef\xbb\xbf", &body[..]].concat())] {
+    for (name, body) in [
+        ("35: written again", signup("other")),
+        ("36: a newline", [&body[..], b"\n"].concat()),
+        ("36: BOM", [b"\xef\xbb\xbf", &body[..]].concat()),
+    ] {
         let answer = running.post("/webhooks/demo", &signed, &body).await;
         assert_eq!(answer.status, 401, "{name}");
         answers.push((answer.status, answer.body));
@@ -86,7 +90,17 @@ async fn a_timestamp_counts_only_as_the_vendor_writes_it_and_for_five_minutes() 
         headers
     };
     let now = NOW.seconds();
-    for moment in [format!("+{now}"), format!("{now}0000000000"), format!("{now:x}"), format!("{now}.0"), format!("-{now}"), format!("{now}000"), (now - 301).to_string(), (now + 301).to_string(), String::new()] {
+    for moment in [
+        format!("+{now}"),
+        format!("{now}0000000000"),
+        format!("{now:x}"),
+        format!("{now}.0"),
+        format!("-{now}"),
+        format!("{now}000"),
+        (now - 301).to_string(),
+        (now + 301).to_string(),
+        String::new(),
+    ] {
         assert_eq!(running.post("/webhooks/hooks", &at(moment.clone()), body).await.status, 401, "{moment}");
     }
     let mut doubled = at(now.to_string());

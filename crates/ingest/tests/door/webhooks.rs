@@ -23,7 +23,20 @@ async fn a_body_over_the_limit_is_refused_with_and_without_a_length() {
 async fn unknown_paths_are_all_alike_and_known_ones_say_what_they_take() {
     let running = Running::start(Limits::default()).await;
     let mut answers = Vec::new();
-    for path in ["/", "/webhooks", "/webhooks/", "/webhooks/nobody", "//webhooks/demo", "/webhooks//demo", "/webhooks/demo/", "/webhooks/%64emo", "/x/../webhooks/demo", "/webhooks/DEMO", "/metrics", "/api/events"] {
+    for path in [
+        "/",
+        "/webhooks",
+        "/webhooks/",
+        "/webhooks/nobody",
+        "//webhooks/demo",
+        "/webhooks//demo",
+        "/webhooks/demo/",
+        "/webhooks/%64emo",
+        "/x/../webhooks/demo",
+        "/webhooks/DEMO",
+        "/metrics",
+        "/api/events",
+    ] {
         let answer = running.post(path, &[], b"{}").await;
         assert_eq!(answer.status, 404, "{path}");
         answers.push(answer.body);
