@@ -1,4 +1,5 @@
 use ingest::Limits;
+use model::seal::unpack;
 
 use crate::support::*;
 
@@ -120,4 +121,34 @@ async fn an_id_that_is_not_signed_makes_nothing_new() {
         let headers = [("x-github-event", "issues"), ("x-github-delivery", delivery)];
         assert_eq!(running.post_signed("github", &headers, body).await.events(), [status]);
     }
+}
+
+#[tokio::test]
+async fn refused_requests_are_kept_sealed_with_a_diagnosis_and_only_so_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::with(door(ledger(&folder, &["demo"]).await, Limits { rejected_rate: 3, ..Limits::default() })).await;
+    let store = &running.door.store;
+    let forged = running.signed("other", &[("authorization", "Bearer of-the-caller")], &signup("kept"));
+    for _ in 0..5 {
+        assert_eq!(running.post("/webhooks/demo", &forged, &signup("kept")).await.status, 401);
+    }
+    let kept = async {
+        loop {
+            let rows = store.rejected(Some("demo"), 10).await.unwrap();
+            if rows.len() >= 3 {
+                break rows;
+            }
+        }
+    };
+    let rows = tokio::time::timeout(std::time::Duration::from_secs(10), kept).await.unwrap();
+    // The five may fall into two seconds; they do not fall into five.
+    assert!(rows.len() < 5, "{}", rows.len());
+    assert_eq!(rows[0].reason, "mismatch");
+    assert!(!rows[0].diagnosis.is_empty() && !rows[0].diagnosis.contains("example.com"), "{}", rows[0].diagnosis);
+    let row = store.rejected_one(rows[0].id).await.unwrap().unwrap();
+    let request = unpack(&running.door.keys.open(row.id.0, row.key_id, &row.sealed).unwrap()).unwrap();
+    assert_eq!(request.body, signup("kept"));
+    assert!(
+        request.headers.iter().any(|(name, _)| name == "x-signature") && request.headers.iter().all(|(name, _)| name != "authorization")
+    );
 }

@@ -69,6 +69,14 @@ pub fn door(store: Store, limits: Limits) -> Door {
     }
 }
 
+/// A migrated ledger on disk in which these sources were once configured.
+pub async fn ledger(folder: &tempfile::TempDir, sources: &[&str]) -> Store {
+    let store = Store::open(&format!("sqlite:{}", folder.path().join("ledger.db").display())).await.unwrap();
+    store.migrate().await.unwrap();
+    store.begin_work(NOW, sources, &[], &[]).await.unwrap();
+    store
+}
+
 /// A listener that runs.
 pub struct Running {
     pub address: SocketAddr,

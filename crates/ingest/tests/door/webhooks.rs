@@ -53,10 +53,7 @@ async fn unknown_paths_are_all_alike_and_known_ones_say_what_they_take() {
 #[tokio::test]
 async fn a_source_that_once_existed_is_answered_with_503() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("sqlite:{}", folder.path().join("ledger.db").display())).await.unwrap();
-    store.migrate().await.unwrap();
-    store.begin_work(NOW, &["gone"], &[], &[]).await.unwrap();
-    let running = Running::with(door(store, Limits::default())).await;
+    let running = Running::with(door(ledger(&folder, &["gone"]).await, Limits::default())).await;
     for _ in 0..2 {
         let answer = running.post("/webhooks/gone", &[], b"{}").await;
         assert_eq!((answer.status, answer.headers.contains("retry-after")), (503, true));
