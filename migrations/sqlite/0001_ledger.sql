@@ -217,6 +217,7 @@ create table audit (
     detail text not null,
     hash blob not null
 ) strict;
+create index audit_subject on audit (subject);
 
 create trigger audit_no_update before update on audit begin select raise(abort, 'the audit trail is append-only'); end;
 create trigger audit_no_delete before delete on audit begin select raise(abort, 'the audit trail is append-only'); end;

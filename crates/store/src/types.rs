@@ -544,3 +544,20 @@ pub struct Gauges {
     /// Source, arrival of its last event.
     pub sources: Vec<(String, Time)>,
 }
+
+/// What one step of retention did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Retained {
+    /// Requests whose sealed bytes were dropped.
+    pub raw_events: u64,
+    /// Events whose normalized JSON was dropped.
+    pub payloads: u64,
+    /// Calls that were deleted, with what came back.
+    pub calls: u64,
+    /// Events that were deleted, with their deliveries and requests.
+    pub events: u64,
+    /// Rejected requests that were deleted.
+    pub rejected: u64,
+    /// There is more to do: call again, after a pause that lets others write.
+    pub more: bool,
+}

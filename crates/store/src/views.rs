@@ -1,109 +1,233 @@
 //! What people look at: never part of a decision. The memory ledger keeps no views.
+//!
+//! Reading uses connections of its own, so that nobody who looks holds up what is written.
 
 use std::collections::BTreeMap;
 
 use model::{EventId, RawEventId, Reason, RejectedId, ReplayId, Time};
 use serde_json::Value;
 
+use crate::sqlite::Sqlite;
 use crate::types::*;
-use crate::{Error, Store};
+use crate::{Arm, Error, Store};
+
+/// What stands in an event's place once retention has dropped it.
+pub const PURGED: &str = "{}";
 
 impl Store {
-    /// Keeps a refused request, and drops the oldest of its source beyond the bounds.
-    pub async fn keep_rejected(&self, _now: Time, _rejected: &NewRejected, _bounds: RejectedBounds) -> Result<(), Error> {
-        Err(Error::Refused("being built".into()))
+    fn viewed(&self) -> Result<&Sqlite, Error> {
+        match &self.arm {
+            Arm::Sqlite(sqlite) => Ok(sqlite),
+            Arm::Memory(_) => Err(Error::Refused("the memory ledger keeps no views".into())),
+        }
     }
 
-    /// Whether a source of this name was ever configured here.
-    pub async fn source_existed(&self, _name: &str) -> Result<bool, Error> {
-        Err(Error::Refused("being built".into()))
+    /// Keeps a refused request, and drops the oldest of its source beyond the bounds. A memory ledger keeps none.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn keep_rejected(&self, now: Time, rejected: &NewRejected, bounds: RejectedBounds) -> Result<(), Error> {
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.keep_rejected(now, rejected, bounds).await,
+            Arm::Memory(_) => Ok(()),
+        }
     }
 
-    /// Everything that happened to X: any id, key, e-mail, phone, external id, CRM id, vendor event id, correlation id.
-    pub async fn trace(&self, _now: Time, _x: &str) -> Result<Trace, Error> {
-        Err(Error::Refused("being built".into()))
+    /// Whether a source of this name was ever configured here. A memory ledger remembers none.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn source_existed(&self, name: &str) -> Result<bool, Error> {
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.source_existed(name).await,
+            Arm::Memory(_) => Ok(false),
+        }
+    }
+
+    /// Everything that happened to X: one of our ids, an idempotency key, e-mail, phone, external id, CRM id, vendor event id or correlation
+    /// id. Of what is found, the oldest 200 events and 2,000 steps.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn trace(&self, _now: Time, x: &str) -> Result<Trace, Error> {
+        self.viewed()?.trace(x).await
     }
 
     /// Events, newest first.
-    pub async fn events(&self, _now: Time, _filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn events(&self, _now: Time, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
+        self.viewed()?.events(filter).await
     }
 
-    /// One event: its row and its normalized JSON, and the text of the mapping that made it.
-    pub async fn event(&self, _now: Time, _id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
-        Err(Error::Refused("being built".into()))
+    /// One event: its row, its normalized JSON (an empty object once retention has dropped it), and the text of the mapping that made it.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn event(&self, _now: Time, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
+        self.viewed()?.event(id).await
     }
 
     /// A request as it came, sealed.
-    pub async fn raw_event(&self, _id: RawEventId) -> Result<Option<RawEventRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn raw_event(&self, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
+        self.viewed()?.raw_event(id).await
     }
 
-    /// Dead letters, newest first.
-    pub async fn dead_letters(&self, _filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    /// Dead letters, newest first by their deliveries' ids.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
+        self.viewed()?.dead_letters(filter).await
     }
 
-    /// How many dead letters fit.
-    pub async fn count_dead_letters(&self, _filter: &DeadLetterFilter) -> Result<u64, Error> {
-        Err(Error::Refused("being built".into()))
+    /// How many dead letters fit; `limit` does not count.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
+        self.viewed()?.count_dead_letters(filter).await
     }
 
     /// Records that a bulk replay begins.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
     pub async fn begin_replay(
         &self,
-        _now: Time,
-        _id: ReplayId,
-        _actor: &str,
-        _reason: &str,
-        _filter: &Value,
-        _matched: u64,
+        now: Time,
+        id: ReplayId,
+        actor: &str,
+        reason: &str,
+        filter: &Value,
+        matched: u64,
     ) -> Result<(), Error> {
-        Err(Error::Refused("being built".into()))
+        self.viewed()?.begin_replay(now, id, actor, reason, filter, matched).await
     }
 
     /// Records how far a bulk replay is; `finished_at` ends it.
-    pub async fn note_replay(&self, _id: ReplayId, _reopened: u64, _refused: u64, _finished_at: Option<Time>) -> Result<(), Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn note_replay(&self, id: ReplayId, reopened: u64, refused: u64, finished_at: Option<Time>) -> Result<(), Error> {
+        self.viewed()?.note_replay(id, reopened, refused, finished_at).await
     }
 
     /// A bulk replay.
-    pub async fn replay(&self, _id: ReplayId) -> Result<Option<ReplayRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn replay(&self, id: ReplayId) -> Result<Option<ReplayRow>, Error> {
+        self.viewed()?.replay(id).await
+    }
+
+    /// Bulk replays that a stop or a crash broke off, oldest first; at most 100.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn unfinished_replays(&self) -> Result<Vec<ReplayRow>, Error> {
+        self.viewed()?.unfinished_replays().await
     }
 
     /// Every destination's state.
-    pub async fn destinations(&self, _now: Time) -> Result<Vec<DestinationRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn destinations(&self, now: Time) -> Result<Vec<DestinationRow>, Error> {
+        self.viewed()?.destinations(now).await
     }
 
-    /// The audit trail, newest first; `before` is the last seq of the page before.
-    pub async fn audit_rows(&self, _before: Option<i64>, _limit: u32) -> Result<Vec<AuditRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    /// The audit trail, newest first; `before` is the last seq of the page before. At most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn audit_rows(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        self.viewed()?.audit_rows(before, limit).await
     }
 
-    /// Rejected requests, newest first.
-    pub async fn rejected(&self, _source: Option<&str>, _limit: u32) -> Result<Vec<RejectedRow>, Error> {
-        Err(Error::Refused("being built".into()))
+    /// Rejected requests, newest first. At most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn rejected(&self, source: Option<&str>, limit: u32) -> Result<Vec<RejectedRow>, Error> {
+        self.viewed()?.rejected(source, limit).await
     }
 
     /// A rejected request's sealed bytes.
-    pub async fn rejected_one(&self, _id: RejectedId) -> Result<Option<NewRejected>, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn rejected_one(&self, id: RejectedId) -> Result<Option<NewRejected>, Error> {
+        self.viewed()?.rejected_one(id).await
     }
 
     /// Ledger-wide numbers.
-    pub async fn gauges(&self, _now: Time) -> Result<Gauges, Error> {
-        Err(Error::Refused("being built".into()))
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn gauges(&self, now: Time) -> Result<Gauges, Error> {
+        self.viewed()?.gauges(now).await
     }
 
-    /// Counts of deliveries by status since a moment: for the overview.
-    pub async fn counts(&self, _since: Time) -> Result<BTreeMap<String, u64>, Error> {
-        Err(Error::Refused("being built".into()))
+    /// Counts of deliveries by status since a moment: for the overview. Statuses without any are left out.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn counts(&self, since: Time) -> Result<BTreeMap<String, u64>, Error> {
+        self.viewed()?.counts(since).await
     }
 
     /// Counts of dead letters by reason.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
     pub async fn dead_letter_reasons(&self) -> Result<BTreeMap<Reason, u64>, Error> {
-        Err(Error::Refused("being built".into()))
+        self.viewed()?.dead_letter_reasons().await
+    }
+
+    /// T18: one step of retention, over at most `limit` rows of each kind. Drops the sealed bytes of requests from before `raw_before`,
+    /// normalized events, calls and their results from before `payload_before`, and everything of events from before `keys_before`; never
+    /// of what is still on its way. Dead letters keep their row and key, however old. A memory ledger forgets nothing.
+    ///
+    /// What was on its way when its turn came has another one with the next day's pass.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written; what was done before stays done.
+    pub async fn retain(
+        &self,
+        now: Time,
+        raw_before: Time,
+        payload_before: Time,
+        keys_before: Time,
+        limit: u32,
+    ) -> Result<Retained, Error> {
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.retain(now, [raw_before, payload_before, keys_before], limit).await,
+            Arm::Memory(_) => Ok(Retained::default()),
+        }
     }
 }

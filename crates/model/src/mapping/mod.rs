@@ -21,3 +21,8 @@ pub(crate) use compile::Mapping;
 pub use document::NODES_MAX;
 pub use key::KEY_BYTES_MAX;
 pub use read::ReadContext;
+
+/// The idempotency key of an event that its vendor knows by this id: for finding it again.
+pub fn key_of(source: &str, event_type: &str, id: &str) -> String {
+    key::key(source, event_type, &key::Tail::id(id))
+}

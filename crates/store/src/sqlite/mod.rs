@@ -1,6 +1,7 @@
 //! The SQLite arm: one file, one writer connection, a few readers. Everything in it happens in one process.
 
 mod row;
+#[macro_use]
 pub mod tx;
 mod views;
 
@@ -33,6 +34,8 @@ pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
     pub(super) readers: SqlitePool,
     names: Arc<StdMutex<BTreeMap<String, i64>>>,
+    seen: Arc<StdMutex<views::Seen>>,
+    retained: Arc<StdMutex<views::Progress>>,
     // Held for its lock: two processes on one file would both believe that they are the only one.
     _lock: Option<Arc<File>>,
 }
@@ -77,7 +80,7 @@ impl Sqlite {
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(reading);
         let writer = Arc::new(Mutex::new(Writer { conn, in_transaction: false }));
-        Ok(Self { writer, readers, names: Arc::default(), _lock: lock })
+        Ok(Self { writer, readers, names: Arc::default(), seen: Arc::default(), retained: Arc::default(), _lock: lock })
     }
 
     /// The writer, as soon as it is free, with no transaction open.

@@ -1,0 +1,228 @@
+//! Events with their deliveries, and the requests that brought them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::record::State;
+use model::{CallId, Class, DeliveryId, EventId, IdGenerator, RawEventId, Reason};
+use serde_json::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Acquire, SqliteConnection};
+
+use super::super::Sqlite;
+use super::super::row::{get, json, word};
+use super::super::tx::{delivery, event, ids};
+use super::{page, time};
+use crate::Error;
+use crate::rows::{Delivery, DeliveryState, Event, RawDisposition};
+use crate::types::{DeadLetterRow, DeliveryRow, EventFilter, EventRow, RawEventRow, Status};
+
+macro_rules! narrow {
+    ($rest:literal) => {
+        concat!(
+            "select e.id, s.text as source, e.key, e.event_type, e.occurred_at, e.received_at, e.trust, e.mapping_version, e.content_hash, ",
+            "e.flags, e.raw_event_id, e.correlation_id, e.warnings, '' as normalized ",
+            $rest
+        )
+    };
+}
+
+/// How far an id's time can be from the time of receipt: a request waits a little for its commit, and a clock that
+/// stepped back leaves ids ahead of it.
+const BEHIND: Duration = Duration::from_secs(3_600);
+const AHEAD: Duration = Duration::from_secs(86_400);
+
+/// Events with what became of them.
+pub struct Loaded {
+    /// In the order they were asked for.
+    pub rows: Vec<EventRow>,
+    /// The calls that ended deliveries.
+    pub ended_by: BTreeMap<DeliveryId, CallId>,
+}
+
+impl Sqlite {
+    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
+        let mut reader = self.readers.acquire().await?;
+        let mut tx = reader.begin().await?;
+        let from = filter.since.map_or(0, |since| IdGenerator::floor(since - BEHIND));
+        let before = filter.after.map_or(i64::MAX, |after| after.0);
+        let to = before.min(filter.until.map_or(i64::MAX, |until| IdGenerator::floor(until + AHEAD)));
+        let rows = sqlx::query(narrow!(
+            "from event e cross join name s on s.id = e.source_id where e.id >= ?1 and e.id < ?2 \
+             and (?3 is null or e.source_id = (select id from name where text = ?3)) and (?4 is null or e.event_type = ?4) \
+             and (?5 is null or e.received_at >= ?5) and (?6 is null or e.received_at < ?6) order by e.id desc limit ?7"
+        ))
+        .bind(from)
+        .bind(to)
+        .bind(&filter.source)
+        .bind(&filter.event_type)
+        .bind(filter.since.map(|at| at.0))
+        .bind(filter.until.map(|at| at.0))
+        .bind(page(filter.limit))
+        .fetch_all(&mut *tx)
+        .await?;
+        Ok(with_deliveries(&mut tx, rows.iter().map(event).collect::<Result<_, _>>()?).await?.rows)
+    }
+
+    pub async fn event(&self, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
+        let mut reader = self.readers.acquire().await?;
+        let mut tx = reader.begin().await?;
+        let sql = "select e.normalized, m.text as mapping from event e left join mapping m on m.version = e.mapping_version where e.id = ?";
+        let Some(wide) = sqlx::query(sql).bind(id.0).fetch_optional(&mut *tx).await? else { return Ok(None) };
+        let Some(row) = load(&mut tx, &[id.0]).await?.rows.pop() else { return Ok(None) };
+        Ok(Some((row, json(get(&wide, "normalized")?, "event", "normalized", id.0)?, get(&wide, "mapping")?)))
+    }
+
+    pub async fn raw_event(&self, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
+        let sql = "select r.*, s.text as source from raw_event r join name s on s.id = r.source_id where r.id = ?";
+        let row = sqlx::query(sql).bind(id.0).fetch_optional(&self.readers).await?;
+        row.as_ref().map(raw_event).transpose()
+    }
+}
+
+/// Events by their ids, oldest first; those that are not there are left out.
+pub async fn load(conn: &mut SqliteConnection, wanted: &[i64]) -> Result<Loaded, Error> {
+    let sql = narrow!("from json_each(?) j cross join event e on e.id = j.value cross join name s on s.id = e.source_id order by e.id");
+    let rows = sqlx::query(sql).bind(ids(wanted.iter().copied())).fetch_all(&mut *conn).await?;
+    with_deliveries(conn, rows.iter().map(event).collect::<Result<_, _>>()?).await
+}
+
+/// One query for all of them.
+async fn with_deliveries(conn: &mut SqliteConnection, events: Vec<Event>) -> Result<Loaded, Error> {
+    let sql = "select d.*, n.text as destination, o.text as object, r.state as record_state, r.fence as record_fence, r.wake_at as record_wake_at, \
+               r.last_attempt_at, b.key as record_key, b.crm_id, l.reason, l.class, l.message, l.owner as looked_at_by, l.failed_at, l.attempts \
+               from json_each(?) j cross join delivery d on d.id between j.value and j.value + 63 \
+               left join name n on n.id = d.destination_id left join name o on o.id = d.object_id left join record r on r.id = d.record_id \
+               left join record_body b on b.record_id = d.record_id left join dead_letter l on l.delivery_id = d.id order by d.id";
+    let rows = sqlx::query(sql).bind(ids(events.iter().map(|event| event.id.0))).fetch_all(conn).await?;
+    let mut ended_by = BTreeMap::new();
+    let mut by_event: BTreeMap<EventId, Vec<(&SqliteRow, Delivery)>> = BTreeMap::new();
+    for row in &rows {
+        let held = delivery(row)?;
+        ended_by.extend(held.call.map(|call| (held.id, call)));
+        by_event.entry(held.id.event()).or_default().push((row, held));
+    }
+    let mut shown = Vec::with_capacity(events.len());
+    for event in events {
+        let held = by_event.remove(&event.id).unwrap_or_default();
+        let deliveries = held.into_iter().map(|(row, held)| delivery_row(row, held, &event)).collect::<Result<_, _>>()?;
+        shown.push(event_row(event, deliveries));
+    }
+    Ok(Loaded { rows: shown, ended_by })
+}
+
+fn event_row(event: Event, deliveries: Vec<DeliveryRow>) -> EventRow {
+    EventRow {
+        id: event.id,
+        source: event.source,
+        event_type: event.event_type,
+        idempotency_key: event.key,
+        occurred_at: event.occurred_at,
+        received_at: event.received_at,
+        trust: event.trust,
+        mapping_version: event.mapping_version,
+        fallback_key: event.fallback_key,
+        ignored: event.ignored,
+        correlation_id: event.correlation_id.unwrap_or_else(|| event.raw_event.to_string()),
+        raw_event: event.raw_event,
+        warnings: event.warnings,
+        deliveries,
+    }
+}
+
+fn delivery_row(row: &SqliteRow, held: Delivery, event: &Event) -> Result<DeliveryRow, Error> {
+    let record = match get::<Option<i64>>(row, "record_state")? {
+        Some(number) => {
+            let state = word(State::from_number(number), "record", "state", held.record.map_or(0, |id| id.0), number)?;
+            Some((state, get::<i64>(row, "record_fence")?))
+        }
+        None => None,
+    };
+    let open = held.state == DeliveryState::Open;
+    // Its own time to wake is only that it has one; what happens next is its record's.
+    let wake_at = time(row, "record_wake_at")?.or(held.wake_at).filter(|_| open);
+    Ok(DeliveryRow {
+        id: held.id,
+        event: event.id,
+        status: status(held.state, record),
+        outcome: held.outcome.map(|outcome| outcome.as_str().to_owned()),
+        record: held.record,
+        record_key: get(row, "record_key")?,
+        crm_record_id: get(row, "crm_id")?,
+        generation: held.generation,
+        ended_at: held.ended_at,
+        wake_at,
+        superseded_by: held.superseded_by,
+        dead_letter: dead_letter(row, &held, event)?,
+        mode: held.mode,
+        destination: held.destination,
+        object: held.object,
+    })
+}
+
+/// What a delivery shows: its own state, and while it is open its record's, with whether that was ever claimed.
+pub fn status(state: DeliveryState, record: Option<(State, i64)>) -> Status {
+    match state {
+        DeliveryState::Succeeded => Status::Succeeded,
+        DeliveryState::Failed => Status::Failed,
+        DeliveryState::Quarantined => Status::Quarantined,
+        DeliveryState::Cancelled => Status::Cancelled,
+        DeliveryState::Open => match record {
+            None | Some((State::Clean, _) | (State::Due, 0)) => Status::Received,
+            Some((State::Due, _)) => Status::Queued,
+            Some((State::Leased, _)) => Status::Processing,
+            Some((State::Waiting, _)) => Status::Retrying,
+            Some((State::Verifying, _)) => Status::Verifying,
+        },
+    }
+}
+
+fn dead_letter(row: &SqliteRow, held: &Delivery, event: &Event) -> Result<Option<DeadLetterRow>, Error> {
+    let Some(reason) = get::<Option<&str>>(row, "reason")? else { return Ok(None) };
+    let reason = word(Reason::parse(reason), "dead_letter", "reason", held.id.0, reason)?;
+    let class: Option<&str> = get(row, "class")?;
+    let class = class.map(|class| word(Class::parse(class), "dead_letter", "class", held.id.0, class)).transpose()?;
+    Ok(Some(DeadLetterRow {
+        id: held.id,
+        status: status(held.state, None),
+        reason,
+        remedy: reason.remedy(),
+        class,
+        message: get(row, "message")?,
+        owner: get(row, "looked_at_by")?,
+        source: event.source.clone(),
+        event_type: event.event_type.clone(),
+        event: event.id,
+        idempotency_key: event.key.clone(),
+        destination: held.destination.clone(),
+        object: held.object.clone(),
+        first_received_at: event.received_at,
+        failed_at: time(row, "failed_at")?.unwrap_or_default(),
+        last_attempt_at: time(row, "last_attempt_at")?,
+        attempts: u32::try_from(get::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
+        raw_event: event.raw_event,
+    }))
+}
+
+fn raw_event(row: &SqliteRow) -> Result<RawEventRow, Error> {
+    let id: i64 = get(row, "id")?;
+    let events: Vec<i64> = json(get(row, "events")?, "raw_event", "events", id)?;
+    let key: i64 = get(row, "key_id")?;
+    Ok(RawEventRow {
+        id: RawEventId(id),
+        source: get(row, "source")?,
+        received_at: time(row, "received_at")?.unwrap_or_default(),
+        disposition: disposition(get(row, "disposition")?, id)?.to_owned(),
+        body_sha256: get(row, "body_sha256")?,
+        key_id: word(u32::try_from(key).ok(), "raw_event", "key_id", id, key)?,
+        sealed: get(row, "sealed")?,
+        correlation_id: get::<Option<String>>(row, "correlation_id")?.unwrap_or_else(|| RawEventId(id).to_string()),
+        events: events.into_iter().map(EventId).collect(),
+    })
+}
+
+/// The word for how a raw event is marked.
+pub fn disposition(number: i64, id: i64) -> Result<&'static str, Error> {
+    let found = usize::try_from(number).ok().and_then(|place| RawDisposition::WORDS.get(place).copied());
+    word(found, "raw_event", "disposition", id, number)
+}

@@ -1,0 +1,214 @@
+//! How much there is of everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use model::destination::Destination;
+use model::record::State;
+use model::{IdGenerator, Time};
+use sqlx::{Acquire, SqliteConnection};
+
+use super::super::Sqlite;
+use super::super::row::{get, json, word};
+use super::dead_letters::by_reason;
+use super::events::status;
+use super::{count, time};
+use crate::Error;
+use crate::rows::DeliveryState;
+use crate::types::{DestinationRow, Gauges, Status};
+
+/// Events that the first look at sources goes back over, and each later one at most.
+const FIRST_LOOK: i64 = 50_000;
+const LOOK: i64 = 20_000;
+/// Kinds of event that are remembered.
+const TYPES_MAX: usize = 4_096;
+/// Of the open deliveries of a destination, so many of the first are asked since when they are open: a replayed one stands before its time.
+const OLDEST_OF: i64 = 100;
+/// Due records of which it is counted what they wait for.
+const WAITING_MAX: i64 = 200_000;
+
+/// What was seen of events, each once: no index on what intake writes could tell it cheaply.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    up_to: i64,
+    /// When each source last sent an event.
+    pub sources: BTreeMap<String, Time>,
+    /// Source and type.
+    pub types: BTreeSet<(String, String)>,
+}
+
+/// Open deliveries of a destination, and since when the oldest one is open.
+type Open = (u64, Option<Time>);
+
+impl Sqlite {
+    /// What is known of sources and types, with what came since it was last asked.
+    pub async fn seen(&self, conn: &mut SqliteConnection) -> Result<Seen, Error> {
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let first = before.up_to == 0;
+        let sql = "select s.text as source, e.event_type, max(e.received_at) as at, max(e.id) as up_to from \
+                   (select id, source_id, event_type, received_at from event where id > ? order by id desc limit ?) e \
+                   join name s on s.id = e.source_id group by s.text, e.event_type";
+        let rows = sqlx::query(sql).bind(before.up_to).bind(if first { FIRST_LOOK } else { LOOK }).fetch_all(&mut *conn).await?;
+        let mut found = Seen::default();
+        for row in &rows {
+            found.add(get(row, "source")?, Some(get(row, "event_type")?), Time(get(row, "at")?), get(row, "up_to")?);
+        }
+        if first {
+            for (source, at) in silent(conn, &found).await? {
+                found.add(source, None, at, 0);
+            }
+        }
+        let mut held = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (source, at) in found.sources {
+            held.add(source, None, at, found.up_to);
+        }
+        for (source, word) in found.types {
+            held.add(source, Some(word), Time(i64::MIN), 0);
+        }
+        Ok(held.clone())
+    }
+
+    pub async fn gauges(&self, now: Time) -> Result<Gauges, Error> {
+        let mut reader = self.readers.acquire().await?;
+        let mut tx = reader.begin().await?;
+        let mut open = open(&mut tx).await?;
+        let states = states(&mut tx).await?;
+        for name in states.keys() {
+            open.entry(name.clone()).or_default();
+        }
+        Ok(Gauges {
+            queue: open.into_iter().map(|(name, (number, oldest))| (name, number, oldest)).collect(),
+            dead_letters: by_reason(&mut tx).await?,
+            destinations: states.into_iter().map(|(name, held)| (name, held.state(now).to_owned())).collect(),
+            sources: self.seen(&mut tx).await?.sources.into_iter().collect(),
+        })
+    }
+
+    pub async fn destinations(&self, now: Time) -> Result<Vec<DestinationRow>, Error> {
+        let mut reader = self.readers.acquire().await?;
+        let mut tx = reader.begin().await?;
+        let open = open(&mut tx).await?;
+        let waiting = waiting(&mut tx).await?;
+        let mut dead: BTreeMap<String, u64> = BTreeMap::new();
+        for (destination, _, number) in by_reason(&mut tx).await? {
+            *dead.entry(destination).or_default() += number;
+        }
+        let of_state = |name: &str, state: State| waiting.get(&(name.to_owned(), state.number())).copied().unwrap_or_default();
+        let states = states(&mut tx).await?;
+        let rows = states.into_iter().map(|(name, held)| {
+            let (number, oldest_open) = open.get(&name).copied().unwrap_or_default();
+            DestinationRow {
+                state: held.state(now).to_owned(),
+                until: until(&held, now),
+                open: number,
+                retrying: of_state(&name, State::Waiting),
+                verifying: of_state(&name, State::Verifying),
+                oldest_open,
+                dead_letters: dead.get(&name).copied().unwrap_or_default(),
+                last_success_at: held.last_success_at,
+                last_error: held.last_error,
+                reason: held.reason,
+                name,
+            }
+        });
+        Ok(rows.collect())
+    }
+
+    pub async fn counts(&self, since: Time) -> Result<BTreeMap<String, u64>, Error> {
+        let mut reader = self.readers.acquire().await?;
+        let mut tx = reader.begin().await?;
+        let floor = IdGenerator::floor(since);
+        let mut counts = BTreeMap::new();
+        let mut add = |status: Status, number: u64| {
+            if number > 0 {
+                *counts.entry(status.as_str().to_owned()).or_default() += number;
+            }
+        };
+        let ended = sqlx::query(
+            "select total(state = 1) as s1, total(state = 2) as s2, total(state = 3) as s3, total(state = 4) as s4 from delivery where id >= ?",
+        );
+        let row = ended.bind(floor).fetch_one(&mut *tx).await?;
+        for state in DeliveryState::ALL.into_iter().filter(|state| *state != DeliveryState::Open) {
+            let number: f64 = get(&row, &format!("s{}", state as i64))?;
+            #[expect(clippy::cast_possible_truncation, reason = "a count of rows")]
+            add(status(state, None), count(number as i64));
+        }
+        let open = "select r.state, r.fence = 0 as unclaimed, count(*) as n from delivery d left join record r on r.id = d.record_id \
+                    where d.state = 0 and d.id >= ? group by 1, 2";
+        for row in sqlx::query(open).bind(floor).fetch_all(&mut *tx).await? {
+            let record = match get::<Option<i64>>(&row, "state")? {
+                Some(number) => {
+                    let state = word(State::from_number(number), "record", "state", 0, number)?;
+                    Some((state, i64::from(get::<i64>(&row, "unclaimed")? == 0)))
+                }
+                None => None,
+            };
+            add(status(DeliveryState::Open, record), count(get(&row, "n")?));
+        }
+        Ok(counts)
+    }
+}
+
+impl Seen {
+    fn add(&mut self, source: String, event_type: Option<String>, at: Time, up_to: i64) {
+        self.up_to = self.up_to.max(up_to);
+        let last = self.sources.entry(source.clone()).or_insert(at);
+        *last = at.max(*last);
+        if let Some(event_type) = event_type
+            && self.types.len() < TYPES_MAX
+        {
+            self.types.insert((source, event_type));
+        }
+    }
+}
+
+/// Sources whose last event is older than the first look: found by reading their part of the keys' index, once.
+async fn silent(conn: &mut SqliteConnection, found: &Seen) -> Result<Vec<(String, Time)>, Error> {
+    let rows = sqlx::query("select n.text as source from source s join name n on n.id = s.name_id").fetch_all(&mut *conn).await?;
+    let mut last = Vec::new();
+    for row in &rows {
+        let source: String = get(row, "source")?;
+        if found.sources.contains_key(&source) {
+            continue;
+        }
+        let sql =
+            "select received_at from event where id = (select max(id) from event where source_id = (select id from name where text = ?))";
+        if let Some(row) = sqlx::query(sql).bind(&source).fetch_optional(&mut *conn).await? {
+            last.push((source, Time(get(&row, "received_at")?)));
+        }
+    }
+    Ok(last)
+}
+
+/// What every destination is known for, by name.
+async fn states(conn: &mut SqliteConnection) -> Result<BTreeMap<String, Destination>, Error> {
+    let sql = "select d.name_id, n.text as name, d.state from destination d join name n on n.id = d.name_id";
+    let rows = sqlx::query(sql).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((get(row, "name")?, json(get(row, "state")?, "destination", "state", get(row, "name_id")?)?))).collect()
+}
+
+async fn open(conn: &mut SqliteConnection) -> Result<BTreeMap<String, Open>, Error> {
+    let sql = "select n.text as name, q.n, (select min(wake_at) from (select d.wake_at from delivery d where d.destination_id = q.destination_id \
+               and d.state = 0 order by d.id limit ?)) as oldest from (select destination_id, count(*) as n from delivery where state = 0 \
+               group by destination_id) q join name n on n.id = q.destination_id";
+    let rows = sqlx::query(sql).bind(OLDEST_OF).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((get(row, "name")?, (count(get(row, "n")?), time(row, "oldest")?)))).collect()
+}
+
+/// Records that wait, by destination and state.
+async fn waiting(conn: &mut SqliteConnection) -> Result<BTreeMap<(String, i64), u64>, Error> {
+    let sql = "select n.text as name, r.state, count(*) as n from (select destination_id, state from record where wake_at is not null limit ?) r \
+               join name n on n.id = r.destination_id group by 1, 2";
+    let rows = sqlx::query(sql).bind(WAITING_MAX).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok(((get(row, "name")?, get(row, "state")?), count(get(row, "n")?)))).collect()
+}
+
+/// Until when a destination rests, where it goes on by itself.
+fn until(held: &Destination, now: Time) -> Option<Time> {
+    let until = match held.state(now) {
+        "breaker_open" => held.open_until,
+        "throttled" => held.throttled_until,
+        _ => None,
+    };
+    until.filter(|until| *until > now)
+}
