@@ -22,10 +22,10 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Args, Clone)]
 pub struct Ask {
     /// The admin listener. Default: where the process of this configuration or data folder listens.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     admin: Option<String>,
     /// A token for it. Default: the generated one in the data folder, or one that is configured.
-    #[arg(long, env = "ONCEWARD_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "ONCEWARD_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
 }
 

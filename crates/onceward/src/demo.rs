@@ -58,8 +58,35 @@ pub fn find(data: &Path, sandbox: &str, environment: &Environment) -> Result<Con
 ///
 /// Something in its folder is damaged, or the environment overrides it with something wrong.
 pub fn load(data: &Path, sandbox: &str, environment: &Environment) -> Result<Configuration, Refused> {
-    let quoted = toml::Value::String(data.display().to_string()).to_string();
-    let inner = quoted.trim_matches(['"', '\'']);
+    // JSON's escapes are those of a TOML text in double quotes.
+    let quoted = serde_json::Value::from(data.display().to_string()).to_string();
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
     let text = TEXT.replace("{data}", inner).replace("{sandbox}", sandbox);
     configuration::parse("demo (built in)", &text, environment).map_err(Refused::Configuration)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_demo_is_in_order_and_its_secrets_stay_and_are_the_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("it's \"here\"");
+        assert!(find(&data, SANDBOX_UNKNOWN, &Environment::new()).is_err(), "it was never started");
+        prepare(&data).unwrap();
+        let secret = std::fs::read_to_string(data.join("demo-secret")).unwrap();
+        prepare(&data).unwrap();
+        assert_eq!(std::fs::read_to_string(data.join("demo-secret")).unwrap(), secret);
+        for name in ["encryption-key", "demo-secret", "stripe-secret", "typeform-secret"] {
+            let mode = std::fs::metadata(data.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let configuration = find(&data, SANDBOX_UNKNOWN, &Environment::new()).unwrap_or_else(|refused| panic!("{refused:?}"));
+        assert_eq!(configuration.sources.keys().map(String::as_str).collect::<Vec<_>>(), SOURCES);
+        assert!(configuration.warnings.is_empty(), "{:?}", configuration.warnings);
+        assert!(configuration.ledger.starts_with(&data));
+    }
 }

@@ -153,3 +153,42 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
     }
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use model::secret::Secret;
+    use model::source::{Source, SourceDef, presets, sample};
+
+    use super::*;
+
+    fn verifier(preset: &str) -> Verifier {
+        let def = SourceDef { preset: Some(preset.to_owned()), ..SourceDef::default() };
+        let source = Source::compile("a-source", &def).unwrap();
+        let secret = Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
+        source.scheme.compile(&[secret]).unwrap()
+    }
+
+    #[test]
+    fn every_presets_sample_is_signed_so_that_it_verifies_and_the_same_again_is_the_same() {
+        let now = Time::from_seconds(1_800_000_000);
+        for (preset, _) in presets() {
+            let sender = Sender::new("http://127.0.0.1:1", "a-source", verifier(preset)).unwrap();
+            assert_eq!(sender.url().path(), "/webhooks/a-source");
+            let body = sample(preset).unwrap().as_bytes();
+            let signed = sender.sign(body, now).unwrap();
+            assert_eq!(signed, sender.sign(body, now).unwrap(), "{preset}");
+            let headers: Vec<_> = signed.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+            let request = Received { method: "POST", target: "/webhooks/a-source", headers: &headers, body };
+            verifier(preset).verify(&request, now).unwrap_or_else(|rejection| panic!("{preset}: {rejection:?}"));
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_path_is_taken_as_it_is_and_nonsense_is_refused() {
+        let sender = Sender::new("http://127.0.0.1:1/elsewhere?x=1", "a", verifier("stripe")).unwrap();
+        assert_eq!(sender.url().as_str(), "http://127.0.0.1:1/elsewhere?x=1");
+        for base in ["", "127.0.0.1:8080", "ftp://x", "file:///etc/passwd"] {
+            assert!(Sender::new(base, "a", verifier("stripe")).is_err(), "{base}");
+        }
+    }
+}

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let rows = [[word(&Value::String("a\u{1b}[31m".into()), ""), "b".into()], ["c".into(), "-".into()]];
-        assert_eq!(table(["one", "two"], &rows), "one         two\na\\u{1b}[31m  b\nc           -\n");
+        assert_eq!(table(["one", "two"], &rows), "one          two\na\\u{1b}[31m  b\nc            -\n");
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub fn run(context: &Context) -> Result<(), Refused> {
                     "ledger": configuration.ledger,
                     "public": configuration.listen.public,
                     "admin": configuration.listen.admin,
+                    "public_url": configuration.listen.public_url,
+                    "retention_seconds": {
+                        "raw_events": configuration.retention.raw_events.as_secs(),
+                        "payloads": configuration.retention.payloads.as_secs(),
+                        "keys": configuration.retention.keys.as_secs(),
+                    },
                     "sources": configuration.sources.keys().collect::<Vec<_>>(),
                     "destinations": configuration.destinations.keys().collect::<Vec<_>>(),
                     "routes": configuration.routed.len(),

@@ -1,9 +1,10 @@
 //! The ledger as commands open it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use console::{Console, Role, Token};
+use console::{Console, RenderMetrics, Role, Token};
 use queue::Queue;
 use store::Store;
 
@@ -23,7 +24,11 @@ pub async fn open(configuration: &Configuration) -> Result<Store, Refused> {
         let shown = folder.display();
         installation::folder(folder).map_err(|error| Refused::because(format!("the folder `{shown}` cannot be made: {error}")))?;
     }
-    Store::open(path).await.map_err(|error| Refused::because(error.to_string()))
+    Store::open(&url(path)).await.map_err(|error| Refused::because(error.to_string()))
+}
+
+fn url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
 }
 
 /// Applies what is missing; the names of what was.
@@ -42,16 +47,26 @@ pub async fn migrate(store: &Store) -> Result<Vec<String>, Refused> {
 /// The ledger cannot be read.
 pub async fn read_only(installation: &Installation) -> Result<(Router, String), Refused> {
     let configuration = &installation.configuration;
-    let store = Store::open_read_only(&configuration.ledger).await.map_err(|error| Refused::because(error.to_string()))?;
+    let store = Store::open_read_only(&url(&configuration.ledger)).await.map_err(|error| Refused::because(error.to_string()))?;
     let token = random::<32>().map(hex::encode).map_err(|error| Refused::because(format!("the system has no randomness: {error}")))?;
-    let console = Console {
-        store,
-        queue: Queue::embedded(),
-        keys: Arc::new(configuration.keys.clone()),
-        tokens: vec![Token::new("cli", Role::Viewer, &token)],
-        now: Arc::new(clock::now),
-        metrics: Arc::new(String::new),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let reader = Token::new("cli", Role::Viewer, &token);
+    let console = console(configuration, store, Queue::embedded(), vec![reader], Arc::new(String::new));
     Ok((console::router(console), token))
+}
+
+/// The console of a configuration.
+pub fn console(configuration: &Configuration, store: Store, queue: Queue, tokens: Vec<Token>, metrics: RenderMetrics) -> Console {
+    Console {
+        store,
+        queue,
+        keys: Arc::new(configuration.keys.clone()),
+        sources: configuration.sources.iter().map(|(name, held)| (name.clone(), Arc::clone(&held.source))).collect(),
+        routes: Arc::clone(&configuration.routes),
+        identifier_trust: configuration.identifier_trust(),
+        hash_key: configuration.hash_key(),
+        tokens,
+        now: Arc::new(clock::now),
+        metrics,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }

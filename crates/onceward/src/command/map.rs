@@ -38,7 +38,7 @@ pub fn run(context: &Context, asked: Map) -> Result<(), Refused> {
     let mut ids = IdGenerator::new(0, 0);
     let raw_event = RawEventId(ids.next_id(now));
     let correlation_id = raw_event.to_string();
-    let hash_key = installation.configuration.keys.hash_key("identity");
+    let hash_key = installation.configuration.hash_key();
     let readings = held.source.read(
         &request,
         &mut ReadContext {

@@ -1,5 +1,6 @@
 //! `onceward`: everything in one process.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use console::{Console, Role, Token};
+use console::{Role, Token};
 use metrics_exporter_prometheus::PrometheusHandle;
 use queue::Queue;
 use serde_json::json;
@@ -18,14 +19,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Context, Refused, ledger};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Destination, SourceOf};
 use crate::installation::{self, Installation, Running, url};
 use crate::{clock, demo, telemetry};
 
 /// From the request to stop to the end of the process.
-const STOP_WITHIN: Duration = Duration::from_millis(9_500);
+const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// Of that, for webhooks that are under way.
-const INGEST_STOPS_WITHIN: Duration = Duration::from_secs(4);
+const INGEST_STOPS_WITHIN: Duration = Duration::from_secs(3);
+/// And for calls that are under way; what has not ended by then is looked at again after the next start.
+const WORKER_STOPS_WITHIN: Duration = Duration::from_secs(4);
+/// How often the ledger is swept for what no wakeup told of.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often metrics are tidied up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -82,9 +87,8 @@ pub async fn run(context: &Context, asked: Up) -> Result<(), Refused> {
         _ = stop.next() => false,
     };
     Running::forget(&installation.data);
-    if let Some(sandbox) = sandbox {
-        sandbox.stop().await;
-    }
+    // The worker has ended, so nobody is waiting for the sandbox any more.
+    drop(sandbox);
     match (first, stopped) {
         ("a signal", true) => {
             tracing::info!("stopped");
@@ -188,6 +192,7 @@ struct Parts {
 /// The running parts, in the order in which they stop.
 struct Started {
     ingest: (watch::Sender<bool>, JoinHandle<()>),
+    worker: (watch::Sender<bool>, JoinHandle<()>),
     admin: (watch::Sender<bool>, JoinHandle<()>),
     upkeep: JoinHandle<()>,
 }
@@ -200,15 +205,25 @@ async fn told(mut stop: watch::Receiver<bool>) {
 
 impl Parts {
     async fn start(self, configuration: &Configuration, public: TcpListener, admin: TcpListener) -> Result<Started, Refused> {
+        let sources: Vec<&str> = configuration.sources.keys().map(String::as_str).collect();
+        let destinations: Vec<&str> = configuration.destinations.keys().map(String::as_str).collect();
+        let mapping = |held: &SourceOf| (held.source.mapping_version().to_owned(), held.source.mapping_text().to_owned());
+        let mappings: Vec<(String, String)> = configuration.sources.values().map(mapping).collect();
+        let voided = self.store.begin_work(clock::now(), &sources, &destinations, &mappings).await;
+        let voided = voided.map_err(|error| Refused::because(error.to_string()))?;
+        if voided > 0 {
+            tracing::info!(records = voided, "the process before ended with records in hand; they are looked at again");
+        }
         let door = ingest::Door {
             gates: configuration
                 .sources
                 .iter()
-                .map(|(name, held)| (name.clone(), ingest::Gate { source: Arc::new(held.source.clone()), verifier: held.verifier.clone() }))
+                .map(|(name, held)| (name.clone(), ingest::Gate { source: Arc::clone(&held.source), verifier: held.verifier.clone() }))
                 .collect(),
-            routes: Arc::new(configuration.routes.clone()),
+            routes: Arc::clone(&configuration.routes),
+            identifier_trust: configuration.identifier_trust(),
             keys: configuration.keys.clone(),
-            hash_key: configuration.keys.hash_key("identity"),
+            hash_key: configuration.hash_key(),
             store: self.store.clone(),
             queue: self.queue.clone(),
             now: Arc::new(clock::now),
@@ -217,16 +232,23 @@ impl Parts {
         let (stop_ingest, stopping) = watch::channel(false);
         let ingest = tokio::spawn(ingest::serve(public, Arc::new(door), told(stopping)));
 
-        let handle = self.metrics.clone();
-        let console = Console {
-            store: self.store,
-            queue: self.queue,
-            keys: Arc::new(configuration.keys.clone()),
-            tokens: self.tokens,
-            now: Arc::new(clock::now),
-            metrics: Arc::new(move || handle.render()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+        let engine = worker::Engine {
+            store: self.store.clone(),
+            routes: Arc::clone(&configuration.routes),
+            targets: Arc::new(targets(configuration)?),
+            holder: format!("up-{}", std::process::id()),
         };
+        let settings =
+            worker::Settings { now: clock::now, chance, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
+        let (stop_worker, stopping) = watch::channel(false);
+        let worker = tokio::spawn(worker::run(engine, self.queue.clone(), settings, stopping));
+
+        let handle = self.metrics.clone();
+        let console = ledger::console(configuration, self.store, self.queue, self.tokens, Arc::new(move || handle.render()));
+        match console.store.unfinished_replays().await {
+            Ok(unfinished) => console::resume_replays(&console, unfinished),
+            Err(error) => tracing::warn!(%error, "bulk replays that the process before left unfinished could not be read; begin them again"),
+        }
         let (stop_admin, stopping) = watch::channel(false);
         let admin = tokio::spawn(async move {
             if let Err(error) = console::serve(admin, console::router(console), told(stopping)).await {
@@ -240,8 +262,24 @@ impl Parts {
                 metrics.run_upkeep();
             }
         });
-        Ok(Started { ingest: (stop_ingest, ingest), admin: (stop_admin, admin), upkeep })
+        Ok(Started { ingest: (stop_ingest, ingest), worker: (stop_worker, worker), admin: (stop_admin, admin), upkeep })
     }
+}
+
+/// The CRM accounts, each with its client.
+fn targets(configuration: &Configuration) -> Result<BTreeMap<String, Arc<worker::Target>>, Refused> {
+    let target = |(name, held): (&String, &Destination)| {
+        let client = connect::Client::http(held.settings.clone());
+        let client = client.map_err(|error| Refused::because(format!("destination `{name}`: {error}")))?;
+        let target = worker::Target { name: name.clone(), policy: held.policy.clone(), client: Arc::new(client) };
+        Ok((name.clone(), Arc::new(target)))
+    };
+    configuration.destinations.iter().map(target).collect()
+}
+
+/// A number in 0..1, to spread waits. Without randomness nothing is spread, and nothing is wrong.
+fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
 impl Started {
@@ -249,14 +287,15 @@ impl Started {
     async fn ended(&mut self) -> &'static str {
         tokio::select! {
             _ = &mut self.ingest.1 => "the public listener",
+            _ = &mut self.worker.1 => "the worker",
             _ = &mut self.admin.1 => "the admin listener",
         }
     }
 
     /// Takes nothing more in, lets what is under way end, part by part.
     async fn stop(self) {
-        let Self { ingest, admin, upkeep } = self;
-        for (stop, part) in [ingest, admin] {
+        let Self { ingest, worker, admin, upkeep } = self;
+        for (stop, part) in [ingest, worker, admin] {
             stop.send_replace(true);
             if !part.is_finished() {
                 let _ = part.await;
@@ -280,7 +319,7 @@ fn announce(context: &Context, installation: &Installation, running: &Running, t
     if installation.demo {
         text.push_str(&format!(" There is no onceward.toml here, so this is the demo; its data is in {}/.", installation.data.display()));
     }
-    text.push_str(&format!("\n\n  webhooks  {}/webhooks/SOURCE   (sources: {})\n", running.public, sources.join(", ")));
+    text.push_str(&format!("\n\n  webhooks  {}/webhooks/SOURCE   (sources: {})\n", installation.configuration.listen.public_url.as_deref().unwrap_or(&running.public), sources.join(", ")));
     text.push_str(&format!("  console   {}/\n", running.admin));
     if let Some(token) = token {
         text.push_str(&format!("  token     {token}\n"));

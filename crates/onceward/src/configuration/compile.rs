@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use console::Role;
 use model::seal::{SealingKey, SealingKeys};
@@ -12,7 +13,7 @@ use model::source::{Source, SourceDef};
 use serde::de::DeserializeOwned;
 
 use super::problem::{Finding, Place, Problems, listed};
-use super::secret::EndingSecretRef;
+use super::secret::{EndingSecretRef, SecretRef};
 use super::tree::{Node, Step, Value, dotted, unknown_key};
 use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, read, route, section};
 
@@ -41,6 +42,25 @@ impl Compiler<'_> {
             Some(node) => read::section(node, &path, &[], self.problems),
             None => Some(T::default()),
         }
+    }
+
+    /// Reads each entry of the list at a path on its own. `None`: there is no list, which is then in the problems unless nothing is there.
+    pub fn entries<T: DeserializeOwned>(&mut self, path: &[Step], remedy: &str) -> Option<Vec<(Vec<Step>, Option<T>)>> {
+        let node = self.root.at(path)?.clone();
+        let Value::Array(array) = &node.value else {
+            self.wrong(path, Finding::new(node.kind(), "a list in `[…]`", remedy));
+            return None;
+        };
+        if array.len() > ENTRIES_MAX {
+            self.wrong(path, Finding::new(format!("{} entries", array.len()), format!("at most {ENTRIES_MAX}"), "shorten it"));
+            return None;
+        }
+        let entry = |(index, node): (usize, &Node)| {
+            let at = [path, &[Step::Index(index)]].concat();
+            let held = read::section(node, &at, &[], self.problems);
+            (at, held)
+        };
+        Some(array.iter().enumerate().map(entry).collect())
     }
 
     /// The names in the table at a path. Anything but a table is wrong.
@@ -106,7 +126,7 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
         tokens,
         sources: sources.into_iter().filter_map(|(name, source)| Some((name, source?))).collect(),
         destinations: destinations.into_iter().filter_map(|(name, destination)| Some((name, destination?))).collect(),
-        routes: routes?,
+        routes: Arc::new(routes?),
         routed,
         warnings,
     })
@@ -217,23 +237,26 @@ fn keys(to: &mut Compiler<'_>) -> Option<SealingKeys> {
     let path = [key("encryption"), key("keys")];
     let expected = "1 to 16 keys of 32 bytes in base64; the first seals, all open";
     let remedy = "make one with `openssl rand -base64 32`, put it into a variable or file, and write `keys = [{ env = \"ONCEWARD_KEY\" }]`";
-    let section = match to.root.at(&path[..1]) {
-        Some(node) => read::section::<section::Encryption>(node, &path[..1], &[], to.problems)?,
-        None => {
+    if let Some(node) = to.root.at(&path[..1]).cloned() {
+        read::section::<section::Encryption>(&node, &path[..1], &["keys"], to.problems)?;
+    }
+    let there = to.root.at(&path).is_some();
+    let Some(places) = to.entries::<SecretRef>(&path, remedy) else {
+        if !there {
             to.wrong(&path, Finding::new("nothing", expected, remedy));
-            return None;
         }
+        return None;
     };
+    let count = places.len();
     let mut keys = Vec::new();
-    for (index, place) in section.keys.iter().enumerate() {
-        let at = [key("encryption"), key("keys"), Step::Index(index)];
-        let text = place.resolve(to.environment);
+    for (at, place) in places {
+        let Some(text) = place.map(|place| place.resolve(to.environment)) else { continue };
         match text.and_then(|text| SealingKey::parse(&text).map_err(|error| Finding::new(error.to_string(), "", remedy))) {
             Ok(key) => keys.push(key),
             Err(finding) => to.wrong(&at, finding),
         }
     }
-    if keys.len() < section.keys.len() {
+    if keys.len() < count {
         return None;
     }
     SealingKeys::new(keys).map_err(|error| to.wrong(&path, Finding::new(error.to_string(), expected, remedy))).ok()
@@ -275,10 +298,14 @@ fn limits(to: &mut Compiler<'_>) -> Option<ingest::Limits> {
 }
 
 fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
-    let section = to.section::<section::Admin>("admin").unwrap_or_default();
+    if let Some(node) = to.root.at(&[key("admin")]).cloned() {
+        let _: Option<section::Admin> = read::section(&node, &[key("admin")], &["tokens"], to.problems);
+    }
     let (mut tokens, mut names) = (Vec::new(), BTreeSet::new());
-    for (index, entry) in section.tokens.into_iter().enumerate() {
-        let at = |name: &str| vec![key("admin"), key("tokens"), Step::Index(index), key(name)];
+    let entries = to.entries::<section::AdminToken>(&[key("admin"), key("tokens")], "write `tokens = [{ name = …, role = …, token = { env = … } }]`");
+    for (path, entry) in entries.unwrap_or_default() {
+        let Some(entry) = entry else { continue };
+        let at = |name: &str| [path.as_slice(), &[key(name)]].concat();
         if entry.name.is_empty() || entry.name.len() > 64 || !names.insert(entry.name.clone()) {
             let finding = Finding::new(format!("`{}`", entry.name), "a name of 1 to 64 bytes that no other token has", "name whoever uses it; audits show it");
             to.wrong(&at("name"), finding);
@@ -317,19 +344,28 @@ fn sources(to: &mut Compiler<'_>) -> BTreeMap<String, Option<SourceOf>> {
 fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
     let path = [key("sources"), key(name)];
     let node = to.root.at(&path)?.clone();
+    let before = to.problems.len();
     let def = read::section::<SourceDef>(&node, &path, &["secrets"], to.problems);
-    let signature_told = def.as_ref().is_some_and(|def| signature(to, &path, def));
+    let clean = to.problems.len() == before;
+    let signature_told = signature(to, &path, &node);
     let retired = def.as_ref().is_some_and(|def| def.retired == Some(true));
     let secrets = secrets(to, &path, retired);
     let source = match Source::compile(name, &def?) {
         Ok(source) => source,
-        Err(problems) => {
-            to.models(&path, problems.into_iter().filter(|problem| !(signature_told && problem.key == "signature")).collect());
+        Err(mut problems) => {
+            // What is only missing because something else is misspelled was told with that.
+            let misnamed = !clean || problems.iter().any(|problem| problem.key == "preset");
+            problems.retain(|problem| match problem.key.as_str() {
+                "signature" => !signature_told && !misnamed,
+                "events" => !misnamed,
+                _ => true,
+            });
+            to.models(&path, problems);
             return None;
         }
     };
     match source.scheme.compile(&secrets?) {
-        Ok(verifier) => Some(SourceOf { source, verifier }),
+        Ok(verifier) => Some(SourceOf { source: Arc::new(source), verifier }),
         Err(problems) => {
             for problem in problems {
                 let outer = if problem.key.starts_with("secrets") { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
@@ -341,12 +377,13 @@ fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
 }
 
 /// Reads a source's signature on its own, so that each of its mistakes shows with its place. What a preset adds may be missing.
-fn signature(to: &mut Compiler<'_>, path: &[Step], def: &SourceDef) -> bool {
+fn signature(to: &mut Compiler<'_>, path: &[Step], source: &Node) -> bool {
+    let inherits = source.at(&[key("preset")]).is_some();
     let path = [path, &[key("signature")]].concat();
     let Some(node) = to.root.at(&path).cloned() else { return false };
     let mut found = Problems::new("");
     let _: Option<Scheme> = read::section(&node, &path, &[], &mut found);
-    let told = found.into_sorted().into_iter().filter(|problem| def.preset.is_none() || problem.found != "nothing");
+    let told = found.into_sorted().into_iter().filter(|problem| !inherits || problem.found != "nothing");
     let told: Vec<_> = told.collect();
     for problem in &told {
         let at = [path.as_slice(), &node.resolve(problem.key.strip_prefix(&format!("{}.", dotted(&path))).unwrap_or(""))].concat();
@@ -359,20 +396,21 @@ fn secrets(to: &mut Compiler<'_>, path: &[Step], retired: bool) -> Option<Vec<Se
     let path = [path, &[key("secrets")]].concat();
     let expected = "the secrets that the vendor shows, newest first";
     let remedy = "write `secrets = [{ env = \"NAME\" }]`";
-    let Some(node) = to.root.at(&path).cloned() else {
+    if to.root.at(&path).is_none() {
         if !retired {
             to.wrong(&path, Finding::new("nothing", expected, remedy));
         }
         return retired.then(Vec::new);
-    };
-    let places: Vec<EndingSecretRef> = read::section(&node, &path, &[], to.problems)?;
+    }
+    let places = to.entries::<EndingSecretRef>(&path, remedy)?;
+    let count = places.len();
     if places.is_empty() && !retired {
         to.wrong(&path, Finding::new("an empty list", expected, remedy));
         return None;
     }
     let mut secrets = Vec::new();
-    for (index, place) in places.iter().enumerate() {
-        let at = [path.as_slice(), &[Step::Index(index)]].concat();
+    for (at, place) in places {
+        let Some(place) = place else { continue };
         let text = place.place.resolve(to.environment);
         match text.and_then(|text| Secret::new(text).map_err(|error| Finding::new(error.to_string(), "", "correct what the variable or file holds"))) {
             Ok(secret) => secrets.push(match place.until {
@@ -382,5 +420,5 @@ fn secrets(to: &mut Compiler<'_>, path: &[Step], retired: bool) -> Option<Vec<Se
             Err(finding) => to.wrong(&at, finding),
         }
     }
-    (secrets.len() == places.len()).then_some(secrets)
+    (secrets.len() == count).then_some(secrets)
 }

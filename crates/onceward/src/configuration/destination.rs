@@ -9,6 +9,7 @@ use model::schedule::{ATTEMPTS_MAX, Schedule};
 
 use super::compile::{Compiler, key};
 use super::problem::{Finding, closest, listed};
+use super::secret::SecretRef;
 use super::tree::Step;
 use super::{Destination, read, section};
 
@@ -33,10 +34,13 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let section = section?;
     let auth = auth(to, &path, &section.auth);
     let policy = policy(to, &path, &section);
+    // The address is checked even where kind or credentials are wrong, with others in their place.
+    let stand_in = || connect::Auth::ClientCredentials { client_id: "-".to_owned(), client_secret: connect::Secret::new("-") };
+    let complete = kind.is_some() && auth.is_some();
     let settings = connect::Settings {
-        kind: kind?,
+        kind: kind.unwrap_or(Kind::Salesforce),
         base_url: section.base_url,
-        auth: auth?,
+        auth: auth.unwrap_or_else(stand_in),
         api_version: section.api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,
@@ -52,7 +56,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
         to.wrong(&[path[0].clone(), path[1].clone(), at], Finding::new(found, "", "correct this setting"));
         return None;
     }
-    Some(Destination { settings, policy: policy?, objects: objects? })
+    complete.then_some(Destination { settings, policy: policy?, objects: objects? })
 }
 
 fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
@@ -70,31 +74,48 @@ fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
 
 fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<connect::Auth> {
     let environment = to.environment;
-    let mut resolved = |name: &str, text: Result<String, Finding>| match text {
-        Ok(text) => Some(text),
-        Err(finding) => {
-            to.wrong(&[path, &[key("auth"), key(name)]].concat(), finding);
+    let at = |name: &str| [path, &[key("auth"), key(name)]].concat();
+    let mut take = |name: &str, text: Option<Result<String, Finding>>| match text {
+        // What is there and could not be read was told already.
+        None if to.root.at(&at(name)).is_some() => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err(finding)) => {
+            to.wrong(&at(name), finding);
+            None
+        }
+        None => {
+            to.wrong(&at(name), Finding::new("nothing", format!("the key `{name}`, which this kind of `auth` needs"), "add it"));
             None
         }
     };
-    match auth {
-        section::Auth::ClientCredentials { client_id, client_secret } => {
-            let client_id = resolved("client_id", client_id.resolve(environment));
-            let client_secret = resolved("client_secret", client_secret.resolve(environment));
-            Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) })
+    let client_id = take("client_id", Some(auth.client_id.resolve(environment)));
+    let secret = |place: &Option<SecretRef>| place.as_ref().map(|place| place.resolve(environment));
+    let (compiled, foreign) = match auth.kind {
+        section::AuthKind::ClientCredentials => {
+            let client_secret = take("client_secret", secret(&auth.client_secret));
+            let credentials = || Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) });
+            let foreign = [("username", auth.username.is_some()), ("private_key", auth.private_key.is_some()), ("audience", auth.audience.is_some())];
+            (credentials(), foreign.to_vec())
         }
-        section::Auth::JwtBearer { client_id, username, private_key, audience } => {
-            let client_id = resolved("client_id", client_id.resolve(environment));
-            let username = resolved("username", username.resolve(environment));
-            let private_key = resolved("private_key", private_key.resolve(environment));
-            Some(connect::Auth::JwtBearer {
-                client_id: client_id?,
-                username: username?,
-                private_key_pem: connect::Secret::new(private_key?),
-                audience: audience.clone(),
-            })
+        section::AuthKind::JwtBearer => {
+            let username = take("username", auth.username.as_ref().map(|text| text.resolve(environment)));
+            let private_key = take("private_key", secret(&auth.private_key));
+            let audience = take("audience", auth.audience.clone().map(Ok));
+            let bearer = || {
+                Some(connect::Auth::JwtBearer {
+                    client_id: client_id?,
+                    username: username?,
+                    private_key_pem: connect::Secret::new(private_key?),
+                    audience: audience?,
+                })
+            };
+            (bearer(), vec![("client_secret", auth.client_secret.is_some())])
         }
+    };
+    for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {
+        to.wrong(&at(name), Finding::new(format!("`{name}`"), "only keys of this kind of `auth`", "remove it, or change `kind`"));
     }
+    compiled
 }
 
 fn policy(to: &mut Compiler<'_>, path: &[Step], section: &section::Destination) -> Option<Policy> {

@@ -18,12 +18,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use console::Role;
 use model::destination::Policy;
 use model::route::{Objects, RouteDef, Routes};
-use model::seal::SealingKeys;
+use model::seal::{HashKey, SealingKeys};
 use model::signature::Verifier;
 use model::source::Source;
 use serde::Serialize;
@@ -53,11 +54,23 @@ pub struct Configuration {
     /// By name.
     pub destinations: BTreeMap<String, Destination>,
     /// Which events go where.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// The routes as written, in the order of the file.
     pub routed: Vec<RouteDef>,
     /// What is not wrong and perhaps not meant.
     pub warnings: Vec<Warning>,
+}
+
+impl Configuration {
+    /// What identities are hashed with. Every process of an installation must agree on it.
+    pub fn hash_key(&self) -> HashKey {
+        self.keys.hash_key("identity")
+    }
+
+    /// From which trust on an event may change identifiers, by destination.
+    pub fn identifier_trust(&self) -> BTreeMap<String, u8> {
+        self.destinations.iter().map(|(name, held)| (name.clone(), held.policy.identifier_trust)).collect()
+    }
 }
 
 /// Where the processes listen.
@@ -103,7 +116,7 @@ impl std::fmt::Debug for AdminToken {
 #[derive(Clone)]
 pub struct SourceOf {
     /// Its mapping.
-    pub source: Source,
+    pub source: Arc<Source>,
     /// Its signature scheme and secrets.
     pub verifier: Verifier,
 }

@@ -87,6 +87,11 @@ impl Problems {
         }
     }
 
+    /// How many so far.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// Whether nothing was wrong.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

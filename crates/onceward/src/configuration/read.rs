@@ -19,7 +19,8 @@ const ROUNDS_MAX: usize = 64;
 const SOURCE_VALUE: [&str; 11] = ["from", "header", "query", "const", "as", "required", "region", "unit", "clear", "default", "truncate"];
 const OBJECT_VALUE: [&str; 2] = ["from", "const"];
 
-/// Reads one section. `None` if anything in it was wrong, which is then in `problems`.
+/// Reads one section. What is wrong goes into `problems` and is left out, so that what is right can be checked further; `None` if
+/// the section says nothing without it.
 ///
 /// `beside` are keys of the section that somebody else reads.
 pub fn section<T: DeserializeOwned>(node: &Node, path: &[Step], beside: &[&str], problems: &mut Problems) -> Option<T> {
@@ -29,6 +30,7 @@ pub fn section<T: DeserializeOwned>(node: &Node, path: &[Step], beside: &[&str],
     }
     let values: &[&str] = if path.first() == Some(&Step::Key("destinations".to_owned())) { &OBJECT_VALUE } else { &SOURCE_VALUE };
     let mut told: BTreeSet<Vec<Step>> = BTreeSet::new();
+    let mut whole = true;
     for _ in 0..ROUNDS_MAX {
         let unknown = RefCell::new(Vec::new());
         let result = T::deserialize(Reader { node: &node, path: Vec::new(), beside, values, unknown: &unknown });
@@ -38,28 +40,45 @@ pub fn section<T: DeserializeOwned>(node: &Node, path: &[Step], beside: &[&str],
             }
         }
         let wrong = match result {
-            Ok(value) if told.is_empty() => return Some(value),
-            Ok(_) => return None,
+            Ok(value) => return whole.then_some(value),
             Err(wrong) => wrong,
         };
         let at = wrong.location();
-        if told.insert(at.clone()) {
+        // A key that is only misspelled is not missing as well.
+        let misspelled = matches!(wrong.kind, Kind::Missing { .. }) && told.iter().any(|key| is_meant(key, &at));
+        if told.insert(at.clone()) && !misspelled {
             problems.add(&node.place(&at), full(path, &at), wrong.finding());
         }
-        if !stand_in::<T>(&mut node, &at, &wrong) {
-            return None;
+        match stand_in::<T>(&mut node, &at, &wrong)? {
+            Past::LeftOut => {}
+            Past::StoodIn => whole = false,
         }
     }
     None
+}
+
+fn is_meant(told: &[Step], missing: &[Step]) -> bool {
+    match (told.split_last(), missing.split_last()) {
+        (Some((Step::Key(told), around)), Some((Step::Key(missing), same))) => around == same && closest(told, [missing.as_str()]).is_some(),
+        _ => false,
+    }
 }
 
 fn full(path: &[Step], at: &[Step]) -> String {
     dotted(&[path, at].concat())
 }
 
-/// Puts something in the place of what was wrong, so that reading gets past it. `false` if nothing does.
-fn stand_in<T: DeserializeOwned>(node: &mut Node, at: &[Step], wrong: &Wrong) -> bool {
-    let Some((last, around)) = at.split_last() else { return false };
+/// How reading got past a mistake.
+enum Past {
+    /// Without it: it has a default.
+    LeftOut,
+    /// With something else in its place, which must not be taken for what was meant.
+    StoodIn,
+}
+
+/// Leaves out what was wrong, or puts something in its place, so that reading gets past it. `None` if nothing does.
+fn stand_in<T: DeserializeOwned>(node: &mut Node, at: &[Step], wrong: &Wrong) -> Option<Past> {
+    let (last, around) = at.split_last()?;
     let mut candidates: Vec<Option<Value>> = vec![
         Some(Value::Text(String::new())),
         Some(Value::Table(Default::default())),
@@ -76,7 +95,8 @@ fn stand_in<T: DeserializeOwned>(node: &mut Node, at: &[Step], wrong: &Wrong) ->
     }
     for candidate in candidates {
         let mut attempt = node.clone();
-        let Some(parent) = attempt.at_mut(around) else { return false };
+        let parent = attempt.at_mut(around)?;
+        let way = if candidate.is_none() { Past::LeftOut } else { Past::StoodIn };
         match (&mut parent.value, last, candidate) {
             (Value::Table(table), Step::Key(key), None) => drop(table.remove(key)),
             (Value::Table(table), Step::Key(key), Some(value)) => drop(table.insert(key.clone(), Node { place: Place::Nowhere, value })),
@@ -90,10 +110,10 @@ fn stand_in<T: DeserializeOwned>(node: &mut Node, at: &[Step], wrong: &Wrong) ->
         };
         if past {
             *node = attempt;
-            return true;
+            return Some(way);
         }
     }
-    false
+    None
 }
 
 /// Why a value could not be read.
@@ -144,7 +164,7 @@ impl Wrong {
                 };
                 Finding::new(format!("`{found}`"), listed(known.iter().copied()), remedy)
             }
-            Kind::WrongType { found, expected } => Finding::new(*found, expected.clone(), "write the value as expected"),
+            Kind::WrongType { found, expected } => Finding::new(*found, plainly(expected), "write the value as expected"),
             // Our own types say in one sentence what was found, expected and to be done; `|` parts it.
             Kind::Other(text) => match text.splitn(3, " | ").collect::<Vec<_>>()[..] {
                 [found, expected, remedy] => Finding::new(found, expected, remedy),
@@ -187,6 +207,20 @@ impl de::Error for Wrong {
     fn missing_field(field: &'static str) -> Self {
         Self::new(Kind::Missing { field })
     }
+}
+
+/// Serde's word for a type, as people say it.
+fn plainly(expected: &str) -> String {
+    let word = match expected {
+        "a string" => "a text in quotes",
+        "a sequence" => "a list in `[…]`",
+        "a map" => "a table",
+        "a boolean" => "`true` or `false`",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
+        _ if expected.starts_with("struct ") => "a table",
+        _ => expected,
+    };
+    word.to_owned()
 }
 
 fn kind_of(found: Unexpected<'_>) -> &'static str {

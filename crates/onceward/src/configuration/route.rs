@@ -34,7 +34,11 @@ fn object(to: &mut Compiler<'_>, path: &[Step], name: &str, connector: &str, ado
             to.wrong(&[path.as_slice(), &at].concat(), finding);
         }
     }
+    let before = to.problems.len();
     let mut def: ObjectDef = read::section(&node, &path, &[], to.problems)?;
+    if to.problems.len() > before {
+        return None;
+    }
     if node.at(&[key("adopt")]).is_none() {
         def.adopt = adopt;
     }
@@ -97,6 +101,14 @@ pub fn compile(to: &mut Compiler<'_>, definitions: &[RouteDef], destinations: &B
         }
     });
     to.models(&[], problems);
+    for (index, route) in definitions.iter().enumerate().filter(|(_, route)| matches!(destinations.get(&route.to), Some(None))) {
+        let object: Vec<Step> = ["destinations", &route.to, "objects", &route.object].into_iter().map(key).collect();
+        if to.root.at(&object).is_none() {
+            let found = format!("the destination `{}` has no object `{}`", route.to, route.object);
+            let finding = Finding::new(found, "", "add it under the destination's `objects`, with its key");
+            to.wrong(&[key("routes"), Step::Index(index), key("object")], finding);
+        }
+    }
     None
 }
 

@@ -76,11 +76,9 @@ impl Default for Listen {
     }
 }
 
-/// `[encryption]`
+/// `[encryption]` without its keys, which are read one by one.
 #[derive(Debug, Deserialize)]
-pub struct Encryption {
-    pub keys: Vec<SecretRef>,
-}
+pub struct Encryption {}
 
 /// `[retention]`
 #[derive(Debug, Deserialize)]
@@ -192,12 +190,9 @@ impl Limits {
     }
 }
 
-/// `[admin]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Admin {
-    pub tokens: Vec<AdminToken>,
-}
+/// `[admin]` without its tokens, which are read one by one.
+#[derive(Debug, Deserialize)]
+pub struct Admin {}
 
 /// One entry of `admin.tokens`.
 #[derive(Debug, Deserialize)]
@@ -259,12 +254,27 @@ fn crm_trust() -> u8 {
     Policy::default().crm_trust
 }
 
-/// `auth` of a destination.
+/// `auth` of a destination. Which of the keys are needed depends on the kind.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Auth {
-    ClientCredentials { client_id: TextRef, client_secret: SecretRef },
-    JwtBearer { client_id: TextRef, username: TextRef, private_key: SecretRef, audience: String },
+pub struct Auth {
+    pub kind: AuthKind,
+    pub client_id: TextRef,
+    #[serde(default)]
+    pub client_secret: Option<SecretRef>,
+    #[serde(default)]
+    pub username: Option<TextRef>,
+    #[serde(default)]
+    pub private_key: Option<SecretRef>,
+    #[serde(default)]
+    pub audience: Option<String>,
+}
+
+/// How a destination knows us.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthKind {
+    ClientCredentials,
+    JwtBearer,
 }
 
 /// `quota` of a destination.

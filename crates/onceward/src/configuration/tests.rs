@@ -204,6 +204,7 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("queue.url", "`amqp:`", "`embedded:`"),
         ("listen.public", "`localhost`", "127.0.0.1:8080"),
         ("listen.publicc_url", "unknown key", "did you mean `public_url`?"),
+        ("encryption.keys[0]", "`NOT_SET` is not set", "export NOT_SET="),
         ("encryption.keys[1]", "written into the file", "environment variable"),
         ("retention.raw_events", "`30 days`", "`30s`"),
         ("retention.keys", "a whole number", ""),
@@ -220,7 +221,8 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("sources.landing-page.signature.algorithm", "`md5`", ""),
         ("sources.landing-page.signature.haeder", "unknown key", "did you mean `header`?"),
         ("sources.landing-page.events[0].fields.email.az", "unknown key", "did you mean `as`?"),
-        ("destinations.salesforce.auth", "written into the file", "environment variable"),
+        ("destinations.salesforce.auth.client_secret", "written into the file", "environment variable"),
+        ("destinations.salesforce.base_url", "https", ""),
         ("destinations.salesforce.call_timeout", "a whole number", ""),
         ("destinations.salesforce.late_windw", "unknown key", "did you mean `late_window`?"),
         ("destinations.salesforce.quota.calls", "a text", ""),
@@ -228,14 +230,19 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("destinations.salesforce.objects.Lead.fields.Email.frm", "unknown key", "did you mean `from`?"),
         ("destinations.other.kind", "`hubspot`", "`salesforce`"),
         ("routes[0].mode", "`upsrt`", "did you mean `upsert`?"),
+        ("routes[0].source", "`typefrom`", ""),
+        ("routes[0].to", "`salesforc`", ""),
+        ("routes[1].object", "`Contact`", ""),
     ] {
         let fits = |problem: &&Problem| problem.key == key && problem.found.contains(found) && problem.remedy.contains(remedy);
         let problem = problems.iter().find(fits).unwrap_or_else(|| panic!("{key}: {found}: {remedy} is not in\n{all}"));
         assert!(problem.line.is_some() && !problem.remedy.is_empty(), "{problem}");
     }
+    let twice = |problem: &&Problem| problem.found == "nothing" && problem.key != "destinations.salesforce.objects.Lead.key";
+    assert_eq!(problems.iter().filter(twice).count(), 0, "{all}");
     let line = |key: &str| problems.iter().find(|problem| problem.key == key).and_then(|problem| problem.line);
     assert_eq!(line("listen.publicc_url"), Some(9));
-    assert_eq!(line("routes[0].mode"), Some(64));
+    assert_eq!(line("routes[0].mode"), Some(62));
     for secret in ["hunter2", "guest", "whsec_literal", "\"literal\"", "MDEyMzQ1", "short`"] {
         assert!(!all.contains(secret), "`{secret}` must not be shown:\n{all}");
     }
