@@ -121,6 +121,8 @@ pub(crate) async fn begin(
         Place::take(app).ok_or_else(|| Problem::TooManyReplays.because("Wait until one of the running bulk replays is through."))?;
     let (now, id) = (app.now(), ReplayId(app.store().next_id(app.now())));
     let stored = json!({ "where": asked, "mapping": mapping });
+    let detail = json!({ "reason": why, "matched": plan.matched, "where": &stored["where"], "mapping": &stored["mapping"] });
+    app.store().audit(now, actor, "bulk_replay", &id.to_string(), &detail).await?;
     app.store().begin_replay(now, id, actor, why, &stored, plan.matched).await?;
     let run =
         Run { app: app.clone(), id, actor: actor.to_owned(), why: why.to_owned(), filter: plan.filter, mapping, reopened: 0, refused: 0 };

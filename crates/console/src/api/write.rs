@@ -88,7 +88,9 @@ pub(crate) fn refuse_untouched(reopened: &Reopened) -> Result<(), Refusal> {
 
 fn not_dead(status: Status) -> Refusal {
     let status = status.as_str();
-    Problem::InFlight.because(format!("This delivery is `{status}`, not a dead letter; nothing was changed.")).with("status", status)
+    Problem::InFlight
+        .because(format!("This delivery is `{status}`, not a dead letter; nothing was changed."))
+        .with("delivery_status", status)
 }
 
 fn unknown() -> Refusal {
@@ -102,7 +104,7 @@ pub(crate) async fn assigned(app: &App, actor: &Actor, delivery: DeliveryId, own
     let owner = owner.ok_or_else(|| Problem::Invalid.because("Say in `owner` who looks at it: 1 to 100 bytes."))?;
     match app.store().assign(app.now(), &actor.name, delivery, &owner, why).await? {
         true => Ok(()),
-        false => Err(unknown()),
+        false => Err(Problem::NotFound.because("There is no dead letter with this id.")),
     }
 }
 

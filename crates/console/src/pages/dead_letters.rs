@@ -6,7 +6,7 @@ use axum::http::Uri;
 use axum::response::Redirect;
 use maud::{Markup, html};
 use model::{DeliveryId, Reason};
-use store::{DeadLetterRow, Reopened};
+use store::{DeadLetterFilter, DeadLetterRow, Reopened};
 
 use super::frame::{badge, choice, empty, field, further, pairs, reason_field, relative, sentence, status, target, trace_of, value, when};
 use super::{Frame, OrPage, Page, Posted, Unshown, Visitor, asked};
@@ -26,7 +26,7 @@ pub(super) async fn list(State(app): State<App>, Extension(visitor): Extension<V
         filter.limit = ROWS;
     }
     let rows = app.store().dead_letters(&filter).await.or_page(&app, &visitor)?;
-    let matched = app.store().count_dead_letters(&filter).await.or_page(&app, &visitor)?;
+    let matched = app.store().count_dead_letters(&DeadLetterFilter { after: None, ..filter.clone() }).await.or_page(&app, &visitor)?;
     let next = next(&rows, filter.limit, |row| row.id.to_string());
     Ok(list_view(&Frame::new(&app, &visitor, "Dead letters").after(&uri), &rows, matched, &pairs, next.as_deref()))
 }

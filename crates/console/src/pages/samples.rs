@@ -227,7 +227,7 @@ pub(crate) fn replay() -> ReplayRow {
     }
 }
 
-pub(crate) fn overview() -> Overview {
+pub(super) fn overview() -> Overview {
     Overview {
         destinations: destinations(),
         counts: [("succeeded", 18_204), ("retrying", 7), ("queued", 121), ("processing", 15), ("failed", 1), ("quarantined", 1)]

@@ -1,6 +1,7 @@
 //! The whole router, asked as a client asks it.
 
 mod door;
+mod ledger;
 mod pages;
 
 use std::collections::BTreeMap;
