@@ -11,6 +11,8 @@ use crate::{Class, Failure, Scope, Time};
 pub const LEASE_MARGIN: Duration = Duration::from_secs(25);
 /// A call that has less than its timeout and this much of its lease left is not sent any more.
 pub const SEND_MARGIN: Duration = Duration::from_secs(5);
+/// No pause is set for longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// How long after an authentication failure it is looked at again without anybody asking.
 const AUTH_PROBE: Duration = Duration::from_secs(60);
 
@@ -151,7 +153,7 @@ impl Destination {
             "auth_failed"
         } else if self.open_until.is_some() {
             "breaker_open"
-        } else if self.throttled_until.is_some_and(|until| until > now) {
+        } else if self.throttled_until.is_some_and(|until| ahead(until, now)) {
             "throttled"
         } else {
             "active"
@@ -166,11 +168,11 @@ impl Destination {
         if self.paused {
             return Permit::Not(None);
         }
-        if let Some(until) = self.throttled_until.filter(|&until| until > now) {
+        if let Some(until) = self.throttled_until.filter(|&until| ahead(until, now)) {
             return Permit::Not(Some(until));
         }
         if let Some(until) = self.open_until {
-            return match until > now {
+            return match ahead(until, now) {
                 true => Permit::Not(Some(until)),
                 false if in_flight > 0 => Permit::Not(None),
                 false => Permit::Probe,
@@ -204,9 +206,9 @@ impl Destination {
 
     fn tokens_at(&self, policy: &Policy, now: Time) -> i64 {
         let full = i64::from(policy.calls.max(1)) * 1_000;
-        // A row that was never used, or a clock that stepped back: a whole window is the most that it can cost.
+        // A row that was never used, or a clock that stepped back: it costs a window at most, where waiting for the clock could cost hours.
         if self.refilled_at == Time::default() || now < self.refilled_at {
-            return if self.refilled_at == Time::default() { full } else { self.tokens_milli.min(full) };
+            return full;
         }
         let gained = now.since(self.refilled_at).as_micros() * full as u128 / policy.per.as_micros().max(1);
         self.tokens_milli.saturating_add(i64::try_from(gained).unwrap_or(full)).min(full)
@@ -217,7 +219,7 @@ impl Destination {
         let Some(failure) = failure else { return self.answered(policy, now) };
         match (failure.class, failure.scope) {
             (Class::Throttled, _) => {
-                let wait = failure.retry_after.unwrap_or(Duration::from_secs(1));
+                let wait = failure.retry_after.unwrap_or(Duration::from_secs(1)).min(PAUSE_MAX);
                 let until = now + wait;
                 self.throttled_until = Some(self.throttled_until.map_or(until, |held| held.max(until)));
                 self.concurrency = (self.concurrency_now(policy) / 2).max(1);
@@ -297,6 +299,11 @@ impl Destination {
         self.throttled_until = None;
         self.close();
     }
+}
+
+/// Whether a pause still lasts. One that would last longer than any that we set was set by a clock that has since stepped back.
+fn ahead(until: Time, now: Time) -> bool {
+    until > now && until.since(now) <= PAUSE_MAX
 }
 
 fn said(failure: &Failure) -> String {

@@ -281,8 +281,8 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn live_calls(&mut self, destination: &str, now: Time) -> Result<u32, Error> {
-        let live = self.0.leases.values().filter(|(name, until)| name == destination && *until > now).count();
+    pub(crate) fn live_calls(&mut self, destination: &str, now: Time, latest: Time) -> Result<u32, Error> {
+        let live = self.0.leases.values().filter(|(name, until)| name == destination && *until > now && *until <= latest).count();
         Ok(u32::try_from(live).unwrap_or(u32::MAX))
     }
 

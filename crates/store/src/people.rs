@@ -20,13 +20,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The ledger cannot be written.
+    /// The ledger cannot be written. [`Error::Refused`]: retention has dropped what the stored event held.
     pub async fn reopen(&self, now: Time, actor: &str, reason: &str, replay: &Reopen) -> Result<(Reopened, Vec<Wakeup>), Error> {
         let mut names: Vec<String> = Vec::new();
-        for event in &replay.event {
-            if let Fate::Deliveries(deliveries) = &event.fate {
-                names.extend(deliveries.iter().flat_map(|delivery| [delivery.destination.clone(), delivery.object.clone()]));
-            }
+        if let Some(Fate::Deliveries(deliveries)) = replay.event.as_ref().map(|event| &event.fate) {
+            names.extend(deliveries.iter().flat_map(|delivery| [delivery.destination.clone(), delivery.object.clone()]));
         }
         names.extend(replay.edited.iter().map(|edited| edited.source.clone()));
         let mut tx = self.begin(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
@@ -35,6 +33,10 @@ impl Store {
         };
         if !matches!(delivery.state, DeliveryState::Failed | DeliveryState::Quarantined) {
             return Ok((Reopened::InFlight { status: status_of(&delivery) }, Vec::new()));
+        }
+        if replay.event.is_none() && event.normalized == crate::views::PURGED {
+            let what = "retention has dropped this event's payload, so there is nothing to send again: replay it with an edited payload";
+            return Err(Error::Refused(what.into()));
         }
         if let Some(edited) = &replay.edited {
             tx.insert_raw_events(&[RawEvent {

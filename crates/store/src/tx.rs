@@ -63,7 +63,7 @@ on_both! {
     fn bury(&mut self, letters: &[Burial], now: Time) -> ();
     fn insert_calls(&mut self, calls: &[CallRow]) -> ();
     fn insert_results(&mut self, results: &[ResultRow]) -> ();
-    fn live_calls(&mut self, destination: &str, now: Time) -> u32;
+    fn live_calls(&mut self, destination: &str, now: Time, latest: Time) -> u32;
     fn destination(&mut self, name: &str) -> Option<Destination>;
     fn put_destination(&mut self, name: &str, state: &Destination) -> ();
     fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;

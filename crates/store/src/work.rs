@@ -234,7 +234,8 @@ impl Store {
         ledger: &mut Ledger,
         advanced: &mut Advanced,
     ) -> Result<(), Error> {
-        let in_flight = tx.live_calls(work.destination, now).await?;
+        // A lease that ends later than any taken now was taken by a clock that has since stepped back.
+        let in_flight = tx.live_calls(work.destination, now, now + work.policy.lease()).await?;
         let (calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
             Permit::Calls(calls) => (calls.min(work.calls_max), work.group_limit),
             Permit::Probe => (1, 1),

@@ -52,6 +52,8 @@ pub fn settle(record: Record, claim: &Claim, result: &Result<Found, Failure>, se
 /// T9': the fence moved on. If it may have been applied, the record is in doubt.
 fn settle_late(settled: &mut Settled, claim: &Claim, result: &Result<Found, Failure>, settling: &Settling<'_>) {
     settled.late = true;
+    // Whoever brings a result has not been killed by what it carried.
+    (settled.record.crashes, settled.record.crashed_at) = (0, None);
     let Step::Push(push) = &claim.step else { return };
     let applied = match result {
         Ok(Found::Wrote(_)) => true,

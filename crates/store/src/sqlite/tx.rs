@@ -498,10 +498,11 @@ impl Tx {
     }
 
     /// Calls of a destination that are under way.
-    pub async fn live_calls(&mut self, destination: &str, now: Time) -> Result<u32, Error> {
-        let row = sqlx::query("select count(*) as n from lease where destination_id = ? and until > ?")
+    pub async fn live_calls(&mut self, destination: &str, now: Time, latest: Time) -> Result<u32, Error> {
+        let row = sqlx::query("select count(*) as n from lease where destination_id = ? and until > ? and until <= ?")
             .bind(self.names.id(destination)?)
             .bind(now.0)
+            .bind(latest.0)
             .fetch_one(&mut self.writer.conn)
             .await?;
         Ok(u32::try_from(get::<i64>(&row, "n")?).unwrap_or(u32::MAX))

@@ -1,0 +1,636 @@
+//! One world: vendors, an ingest, workers, a CRM and time, moved by dice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use connect::{Auth, Body, Client, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
+use ingest::{Door, Gate, Limits};
+use model::destination::Policy;
+use model::route::{ObjectDef, ObjectPlan, RouteDef, Routes};
+use model::seal::{SealingKey, SealingKeys};
+use model::secret::Secret;
+use model::source::{Source, SourceDef};
+use model::{DeliveryId, EventId, Received, Time};
+use queue::Queue;
+use sandbox::{Core, Faults, HttpRequest, Options};
+use store::{Call, Finished, Reopen, Reopened, Store};
+use worker::{Engine, Target};
+
+use crate::check::Checker;
+
+pub const DESTINATION: &str = "salesforce";
+const SECRET: &str = "a secret of these worlds";
+const STEPS: usize = 240;
+const LATE_WINDOW: Duration = Duration::from_secs(300);
+
+/// A small generator of its own: the same world on every machine and in every version.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, sides: u64) -> u64 {
+        self.next() % sides
+    }
+
+    pub fn chance(&mut self, odds: f64) -> bool {
+        self.unit() < odds
+    }
+
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// What a vendor means to say; the independent model of the merge reads nothing else.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub source: &'static str,
+    pub trust: u8,
+    pub id: u64,
+    pub person: u64,
+    pub occurred_at: Time,
+    pub fields: BTreeMap<&'static str, String>,
+    pub accepted: Option<EventId>,
+}
+
+/// What happened over many worlds: a workload that never meets a fault proves nothing.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub events: u64,
+    pub duplicates: u64,
+    pub calls: u64,
+    pub crashes: u64,
+    pub late_results: u64,
+    pub doubts: u64,
+    pub verified: u64,
+    pub late_writes: u64,
+    pub not_sent: u64,
+    pub breakers: u64,
+    pub dead_letters: u64,
+    pub replays: u64,
+    pub replays_in_flight: u64,
+    pub superseded: u64,
+    pub coalesced: u64,
+}
+
+macro_rules! each {
+    ($tally:ident, $other:ident, $($field:ident),*) => {{ $($tally.$field += $other.$field;)* }};
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        each!(
+            self,
+            other,
+            events,
+            duplicates,
+            calls,
+            crashes,
+            late_results,
+            doubts,
+            verified,
+            late_writes,
+            not_sent,
+            breakers,
+            dead_letters,
+            replays,
+            replays_in_flight,
+            superseded,
+            coalesced
+        );
+    }
+
+    /// Each of these must have happened, else the worlds are too tame.
+    pub fn assert_lively(&self) {
+        let happened = [
+            ("events", self.events),
+            ("duplicates", self.duplicates),
+            ("crashes", self.crashes),
+            ("results behind a newer fence", self.late_results),
+            ("records in doubt", self.doubts),
+            ("verifications", self.verified),
+            ("late writes", self.late_writes),
+            ("calls past their deadline", self.not_sent),
+            ("open breakers", self.breakers),
+            ("dead letters", self.dead_letters),
+            ("replays", self.replays),
+            ("replays refused in flight", self.replays_in_flight),
+            ("superseded deliveries", self.superseded),
+            ("coalesced deliveries", self.coalesced),
+        ];
+        for (what, count) in happened {
+            assert!(count > 0, "no world saw {what}");
+        }
+    }
+}
+
+/// A call in a worker's hands.
+struct InHand {
+    call: Call,
+    /// By the worker's own clock, which only goes forward.
+    claimed_at: Duration,
+    finished: Option<Finished>,
+}
+
+struct Worker {
+    engine: Engine,
+    in_hand: Vec<InHand>,
+}
+
+pub struct World {
+    pub seed: u64,
+    pub dice: Dice,
+    tell: bool,
+    pub store: Store,
+    door: Door,
+    pub crm: Arc<Mutex<Core>>,
+    /// The wall clock, shared with the CRM.
+    now: Arc<Mutex<Time>>,
+    elapsed: Duration,
+    workers: Vec<Worker>,
+    births: u64,
+    target: Arc<Target>,
+    routes: Arc<Routes>,
+    pub said: Vec<Said>,
+    people: u64,
+    rejects: bool,
+    checker: Checker,
+    pub tally: Tally,
+}
+
+impl World {
+    pub fn new(seed: u64, tell: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let now = Arc::new(Mutex::new(Time::from_seconds(1_790_000_000)));
+        let faults = faults(&mut dice);
+        if tell {
+            println!("world {seed}, faults {faults}");
+        }
+        let options = Options { latency: Duration::ZERO, faults: faults.parse().unwrap(), ..Options::default() };
+        let crm = Arc::new(Mutex::new(Core::new(seed, options)));
+        let store = Store::memory();
+        let (routes, sources) = configuration();
+        let target = Arc::new(target(&mut dice, &crm, &now));
+        let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
+        let gates = sources.into_iter().map(|source| (source.name.clone(), gate(source))).collect();
+        let clock = Arc::clone(&now);
+        let door = Door {
+            gates,
+            routes: Arc::clone(&routes),
+            identifier_trust: BTreeMap::new(),
+            hash_key: keys.hash_key("idempotency"),
+            keys,
+            store: store.clone(),
+            queue: Queue::embedded(),
+            now: Arc::new(move || *clock.lock().unwrap()),
+            limits: Limits::default(),
+        };
+        let people = 1 + dice.below(6);
+        let rejects = dice.chance(0.3);
+        let workers = 1 + dice.below(3);
+        let mut world = Self {
+            seed,
+            dice,
+            tell,
+            store,
+            door,
+            crm,
+            now,
+            elapsed: Duration::ZERO,
+            workers: Vec::new(),
+            births: 0,
+            target,
+            routes,
+            said: Vec::new(),
+            people,
+            rejects,
+            checker: Checker::default(),
+            tally: Tally::default(),
+        };
+        for _ in 0..workers {
+            let worker = world.born();
+            world.workers.push(worker);
+        }
+        world
+    }
+
+    fn born(&mut self) -> Worker {
+        self.births += 1;
+        let engine = Engine {
+            store: self.store.clone(),
+            routes: Arc::clone(&self.routes),
+            targets: Arc::new(BTreeMap::from([(DESTINATION.to_owned(), Arc::clone(&self.target))])),
+            holder: format!("worker-{}", self.births),
+        };
+        Worker { engine, in_hand: Vec::new() }
+    }
+
+    pub fn now(&self) -> Time {
+        *self.now.lock().unwrap()
+    }
+
+    fn note(&self, text: impl FnOnce() -> String) {
+        if self.tell {
+            println!("{} {}", self.now(), text());
+        }
+    }
+
+    /// Lives through the troubles, then lets everything come to rest, and checks what must hold.
+    pub async fn live(mut self) -> Tally {
+        self.store.begin_work(self.now(), &[], &[DESTINATION], &[]).await.unwrap();
+        for _ in 0..STEPS {
+            self.step().await;
+            self.tally.doubts += self.checker.each_step(&self.store.tables().await.unwrap(), self.now());
+        }
+        self.come_to_rest().await;
+        let (tables, crm) = (self.store.tables().await.unwrap(), Arc::clone(&self.crm));
+        self.tally.late_writes = crm.lock().unwrap().calls(0).filter(|call| call.status.is_none() && call.applied).count() as u64;
+        self.checker.at_rest(&self, &tables, &crm.lock().unwrap());
+        drop(tables);
+        self.tally
+    }
+
+    async fn step(&mut self) {
+        match self.dice.below(100) {
+            0..=13 => self.vendor_sends().await,
+            14..=43 => self.worker_advances().await,
+            44..=73 => self.worker_calls().await,
+            74..=91 => self.time_passes(),
+            92..=94 => self.worker_dies(),
+            95..=96 => self.operator_replays().await,
+            97 => self.operator_pauses().await,
+            98 => self.clock_jumps(),
+            _ => drop(self.store.sweep(self.now(), &[DESTINATION]).await.unwrap()),
+        }
+    }
+
+    /// One to four requests in one batch: new ones, and ones that were sent before.
+    async fn vendor_sends(&mut self) {
+        let mut places = Vec::new();
+        for _ in 0..=self.dice.below(4) {
+            if self.said.is_empty() || self.dice.chance(0.7) {
+                self.say();
+                places.push(self.said.len() - 1);
+            } else {
+                places.push(self.dice.below(self.said.len() as u64) as usize);
+            }
+        }
+        self.send(&places, 0.1).await;
+    }
+
+    fn say(&mut self) {
+        let (source, trust) = if self.dice.chance(0.5) { ("forms", 50) } else { ("billing", 80) };
+        let id = self.said.len() as u64;
+        let back = Duration::from_secs(self.dice.below(4) * 60);
+        let mut fields = BTreeMap::new();
+        // Now and then a value that the CRM refuses for ever.
+        if self.rejects && self.dice.chance(0.1) {
+            fields.insert("job_title", "x".repeat(300));
+        } else {
+            for field in ["job_title", "city", "utm_source"] {
+                if self.dice.chance(0.6) {
+                    fields.insert(field, format!("{field} {}", self.dice.below(5)));
+                }
+            }
+        }
+        let person = self.dice.below(self.people);
+        self.said.push(Said { source, trust, id, person, occurred_at: self.now() - back, fields, accepted: None });
+    }
+
+    async fn send(&mut self, places: &[usize], unheard: f64) {
+        let now = self.now();
+        let mut batch = Vec::new();
+        for &place in places {
+            let said = &self.said[place];
+            let gate = &self.door.gates[said.source];
+            let data: serde_json::Map<String, serde_json::Value> =
+                said.fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone().into())).collect();
+            let body = serde_json::json!({ "type": "lead", "id": said.id, "at": said.occurred_at.to_string(), "person": said.person,
+                "email": format!("person{}@example.com", said.person), "data": data });
+            let body = body.to_string().into_bytes();
+            let target = format!("/webhooks/{}", said.source);
+            let unsigned = Received { method: "POST", target: &target, headers: &[], body: &body };
+            let headers: Vec<(String, Vec<u8>)> =
+                gate.verifier.sign(&unsigned, now).unwrap().into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+            let received = Received { headers: &headers, ..unsigned };
+            let mut nonce = [0; 12];
+            nonce[..8].copy_from_slice(&self.dice.next().to_le_bytes());
+            batch.push(self.door.admit(gate, &received, now, nonce).unwrap().intake);
+        }
+        let committed = self.store.accept(now, &batch).await.unwrap();
+        // The answer gets lost: the vendor does not know, and sends again some time.
+        let heard = !self.dice.chance(unheard);
+        for (&place, answers) in places.iter().zip(&committed.answers) {
+            let answer = &answers[0];
+            self.note(|| {
+                format!(
+                    "{} says {} of person {}: {:?}",
+                    self.said[place].source, self.said[place].id, self.said[place].person, answer.status
+                )
+            });
+            self.tally.duplicates += u64::from(answer.status == store::Disposition::Duplicate);
+            self.tally.events += u64::from(answer.status == store::Disposition::Accepted);
+            self.checker.answered(&self.said[place], answer);
+            if heard {
+                self.said[place].accepted = Some(answer.id);
+            }
+        }
+    }
+
+    /// Settles and claims; the worker may die before it hears that the transaction was committed.
+    async fn worker_advances(&mut self) {
+        let place = self.dice.below(self.workers.len() as u64) as usize;
+        self.advance(place, 0.03).await;
+    }
+
+    async fn advance(&mut self, place: usize, dies: f64) -> bool {
+        let now = self.now();
+        let worker = &mut self.workers[place];
+        let finished: Vec<Finished> = worker.in_hand.iter_mut().filter_map(|held| held.finished.take()).collect();
+        worker.in_hand.retain(|held| !finished.iter().any(|finished| finished.call.id == held.call.id));
+        let engine = worker.engine.clone();
+        let mut dice = Dice::new(self.dice.next());
+        let calls_max = 1 + self.dice.below(3) as u32;
+        let mut chance = || dice.unit();
+        let advanced = engine.advance(&self.target, &finished, calls_max, now, &mut chance).await.unwrap();
+        let progress = !finished.is_empty() || !advanced.calls.is_empty() || !advanced.ended.is_empty();
+        self.tally.late_results += advanced.late;
+        self.tally.breakers += u64::from(advanced.destination.state(now) == "breaker_open");
+        for ended in &advanced.ended {
+            self.tally.dead_letters += u64::from(ended.dead.is_some());
+            self.tally.superseded += u64::from(ended.outcome == "superseded");
+            self.note(|| format!("{} ends {}", ended.delivery, ended.outcome));
+        }
+        for call in &advanced.calls {
+            self.tally.calls += 1;
+            self.tally.verified += u64::from(call.kind == store::Kind::Verify);
+            for entry in &call.entries {
+                if let model::protocol::Step::Push(push) = &entry.claim.step {
+                    self.tally.coalesced += u64::from(push.shares.len() > 1);
+                }
+            }
+            self.note(|| {
+                let entries: Vec<String> = call.entries.iter().map(|entry| format!("{} f{}", entry.key, entry.claim.fence)).collect();
+                format!("worker {place} claims {} {} of {entries:?}", call.kind.as_str(), call.id)
+            });
+        }
+        let claimed_at = self.elapsed;
+        self.workers[place].in_hand.extend(advanced.calls.into_iter().map(|call| InHand { call, claimed_at, finished: None }));
+        if self.dice.chance(dies) {
+            self.die(place);
+        }
+        progress
+    }
+
+    /// Makes one of the calls that a worker holds. It may have waited long.
+    async fn worker_calls(&mut self) {
+        let place = self.dice.below(self.workers.len() as u64) as usize;
+        if self.call(place).await && self.dice.chance(0.02) {
+            self.die(place);
+        }
+    }
+
+    async fn call(&mut self, place: usize) -> bool {
+        let worker = &self.workers[place];
+        let waiting: Vec<usize> = (0..worker.in_hand.len()).filter(|&held| worker.in_hand[held].finished.is_none()).collect();
+        let Some(&held) = waiting.get(self.dice.below(waiting.len().max(1) as u64) as usize) else { return false };
+        let in_hand = &worker.in_hand[held];
+        let (call, waited) = (in_hand.call.clone(), self.elapsed.saturating_sub(in_hand.claimed_at));
+        let finished = worker.engine.perform(&self.target, call, waited, self.now()).await;
+        let all_not_sent =
+            matches!(&finished.result, Ok(results) if results.iter().all(|result| matches!(result, Ok(model::protocol::Found::NotSent))));
+        self.tally.not_sent += u64::from(all_not_sent);
+        self.note(|| format!("worker {place} makes {}: {:?}", finished.call.id, finished.result.as_ref().map_err(|failure| &failure.code)));
+        self.workers[place].in_hand[held].finished = Some(finished);
+        true
+    }
+
+    fn time_passes(&mut self) {
+        let span = match self.dice.below(10) {
+            0..=4 => Duration::from_millis(self.dice.below(2_000)),
+            5..=7 => Duration::from_millis(self.dice.below(20_000)),
+            8 => Duration::from_secs(self.dice.below(100)),
+            _ => Duration::from_secs(self.dice.below(400)),
+        };
+        self.pass(span);
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.elapsed += span;
+        let mut now = self.now.lock().unwrap();
+        *now = *now + span;
+        self.crm.lock().unwrap().advance(*now);
+    }
+
+    /// The wall clock alone: back by up to an hour, or a little forward. Workers' own clocks do not notice.
+    fn clock_jumps(&mut self) {
+        let mut now = self.now.lock().unwrap();
+        *now = if self.dice.chance(0.5) {
+            *now - Duration::from_secs(self.dice.below(3_600))
+        } else {
+            *now + Duration::from_secs(self.dice.below(30))
+        };
+    }
+
+    fn worker_dies(&mut self) {
+        let place = self.dice.below(self.workers.len() as u64) as usize;
+        self.die(place);
+    }
+
+    fn die(&mut self, place: usize) {
+        self.tally.crashes += 1;
+        self.note(|| format!("worker {place} dies with {} calls in hand", self.workers[place].in_hand.len()));
+        self.workers[place] = self.born();
+    }
+
+    async fn operator_replays(&mut self) {
+        let ids: Vec<DeliveryId> = self.store.tables().await.unwrap().deliveries.keys().copied().collect();
+        let dead: Vec<DeliveryId> = self.store.tables().await.unwrap().dead_letters.keys().copied().collect();
+        let among = if dead.is_empty() || self.dice.chance(0.3) { ids } else { dead };
+        let Some(&delivery) = among.get(self.dice.below(among.len().max(1) as u64) as usize) else { return };
+        let replay = Reopen { delivery, event: None, edited: None };
+        let (result, _) = self.store.reopen(self.now(), "operator", "a world's dice", &replay).await.unwrap();
+        self.note(|| format!("an operator replays {delivery}: {result:?}"));
+        match result {
+            Reopened::Reopened { .. } => self.tally.replays += 1,
+            Reopened::InFlight { .. } => self.tally.replays_in_flight += 1,
+            Reopened::Replaced { .. } | Reopened::StillDead { .. } | Reopened::NotFound => {
+                panic!("a replay of {delivery} came to {result:?}")
+            }
+        }
+    }
+
+    async fn operator_pauses(&mut self) {
+        let now = self.now();
+        if self.dice.chance(0.5) {
+            assert!(self.store.pause(now, "operator", DESTINATION, "a world's dice").await.unwrap());
+        } else {
+            assert!(self.store.resume(now, "operator", DESTINATION, "a world's dice").await.unwrap());
+        }
+    }
+
+    /// The troubles end: the CRM is well, what may land late lands, workers do what is due until nothing is.
+    async fn come_to_rest(&mut self) {
+        self.note(|| "the troubles end".to_owned());
+        let unheard: Vec<usize> = (0..self.said.len()).filter(|&place| self.said[place].accepted.is_none()).collect();
+        for place in unheard {
+            self.send(&[place], 0.0).await;
+        }
+        self.crm.lock().unwrap().set_faults(Faults::default(), self.now());
+        self.store.resume(self.now(), "operator", DESTINATION, "the end").await.unwrap();
+        for round in 0..4_000 {
+            let mut progress = false;
+            for place in 0..self.workers.len() {
+                while self.call(place).await {
+                    progress = true;
+                }
+                progress |= self.advance(place, 0.0).await;
+            }
+            if progress {
+                continue;
+            }
+            let next = {
+                let tables = self.store.tables().await.unwrap();
+                let open = tables.deliveries.values().any(|delivery| delivery.state == store::rows::DeliveryState::Open);
+                let next = tables.records.values().filter_map(|entry| entry.record.wake_at).min();
+                assert!(!(open && next.is_none()), "world {}: an open delivery whose record sleeps", self.seed);
+                // What is due and not claimed waits for its destination.
+                let destination = &tables.destinations[DESTINATION];
+                let pause = destination.throttled_until.max(destination.open_until).filter(|until| *until > self.now());
+                next.map(|next| if next <= self.now() { pause.unwrap_or(next) } else { next })
+            };
+            let late = self.crm.lock().unwrap().next_due();
+            let Some(next) = next.into_iter().chain(late).min() else { return };
+            if round == 3_999 {
+                let tables = self.store.tables().await.unwrap();
+                panic!("world {} does not come to rest at {}: {:#?} {:#?}", self.seed, self.now(), tables.destinations, tables.records);
+            }
+            self.pass(next.since(self.now()).max(Duration::from_millis(50)));
+        }
+    }
+}
+
+/// Each class of fault is switched off in half of the worlds.
+fn faults(dice: &mut Dice) -> String {
+    let menu = [
+        "429=0.05:3s",
+        "500-before=0.05",
+        "500-after=0.06",
+        "cut-before=0.04",
+        "cut-after=0.06",
+        "late=0.05:40s",
+        "partial=0.05",
+        "lock=0.04",
+        "expired-token=0.03",
+        "garbage=0.03",
+        "missing=0.03",
+        "limit=0.02",
+        "down=90s",
+    ];
+    menu.into_iter().filter(|_| dice.chance(0.5)).collect::<Vec<_>>().join(",")
+}
+
+fn configuration() -> (Arc<Routes>, Vec<Source>) {
+    let source = |name: &str, trust: u8| {
+        let text = format!(
+            r#"
+            trust = {trust}
+            shared = true
+            signature = {{ algorithm = "hmac-sha256", header = "x-signature", encoding = "hex", signed = "{{body}}" }}
+            [[events]]
+            type = "lead.created"
+            id = "id"
+            occurred_at = "at"
+            [events.fields]
+            external_id = "person"
+            email = {{ from = "email", as = "email" }}
+            last_name = {{ const = "Example" }}
+            company = {{ const = "Example Ltd" }}
+            job_title = "data.job_title"
+            city = "data.city"
+            utm_source = "data.utm_source"
+            "#
+        );
+        let def: SourceDef = toml::from_str(&text).unwrap();
+        Source::compile(name, &def).unwrap()
+    };
+    let object: ObjectDef = toml::from_str(
+        r#"
+        key = { field = "External_Lead_Id__c", from = "identity.external_id" }
+        match = ["external_id", "email"]
+        fields = { LastName = "last_name", Company = "company", Email = "email", Title = "job_title", City = "city", Utm_Source__c = "utm_source" }
+        "#,
+    )
+    .unwrap();
+    let plan = ObjectPlan::compile("salesforce", "Lead", &object).unwrap();
+    let route: RouteDef = toml::from_str("source = '*'\nevent = 'lead.*'\nto = 'salesforce'\nobject = 'Lead'").unwrap();
+    let destinations = BTreeMap::from([(DESTINATION.to_owned(), BTreeMap::from([("Lead".to_owned(), plan)]))]);
+    let names = BTreeSet::from(["forms".to_owned(), "billing".to_owned()]);
+    let routes = Routes::compile(&[route], &names, destinations).unwrap();
+    (Arc::new(routes), vec![source("forms", 50), source("billing", 80)])
+}
+
+fn gate(source: Source) -> Gate {
+    let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()]).unwrap();
+    Gate { source: Arc::new(source), verifier }
+}
+
+fn target(dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &Arc<Mutex<Time>>) -> Target {
+    let (crm, now) = (Arc::clone(crm), Arc::clone(now));
+    let transport = Transport::InProcess(Arc::new(move |request: Request| {
+        let answer = exchange(&mut crm.lock().unwrap(), &request, *now.lock().unwrap());
+        Box::pin(std::future::ready(answer))
+    }));
+    let settings = Settings {
+        kind: connect::Kind::Salesforce,
+        base_url: "http://127.0.0.1:4000".into(),
+        auth: Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
+        api_version: None,
+        call_timeout: Some(Duration::from_secs(15)),
+        allow_private: false,
+    };
+    let policy = Policy {
+        call_timeout: Duration::from_secs(15),
+        late_window: LATE_WINDOW,
+        calls: 1 + dice.below(20) as u32,
+        concurrency: 1 + dice.below(4) as u32,
+        ..Policy::default()
+    };
+    Target { name: DESTINATION.into(), policy, client: Arc::new(Client::new(settings, transport).unwrap()) }
+}
+
+fn exchange(crm: &mut Core, request: &Request, now: Time) -> Result<Reply, TransportError> {
+    let mut headers = request.headers.clone();
+    headers.push(("host".into(), "127.0.0.1:4000".into()));
+    let body = match &request.body {
+        Body::None => Vec::new(),
+        Body::Json(json) => {
+            headers.push(("content-type".into(), "application/json".into()));
+            serde_json::to_vec(json).unwrap()
+        }
+        Body::Form(pairs) => {
+            headers.push(("content-type".into(), "application/x-www-form-urlencoded".into()));
+            pairs.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>().join("&").into_bytes()
+        }
+    };
+    let request = HttpRequest { method: request.method.as_str(), target: &request.path, headers: &headers, body: &body };
+    match crm.exchange(&request, now).reply {
+        Some(reply) => {
+            let headers = reply.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            Ok(Reply { status: reply.status, headers, body: reply.body })
+        }
+        None => Err(TransportError::Unknown { code: "cut", message: "the connection was cut".into() }),
+    }
+}
