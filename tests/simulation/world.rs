@@ -156,8 +156,10 @@ pub struct World {
     pub store: Store,
     door: Door,
     pub crm: Arc<Mutex<Core>>,
-    /// The wall clock, shared with the CRM.
+    /// Our wall clock, which jumps.
     now: Arc<Mutex<Time>>,
+    /// The CRM's, which does not.
+    crm_now: Arc<Mutex<Time>>,
     elapsed: Duration,
     workers: Vec<Worker>,
     births: u64,
@@ -174,6 +176,7 @@ impl World {
     pub fn new(seed: u64, tell: bool) -> Self {
         let mut dice = Dice::new(seed);
         let now = Arc::new(Mutex::new(Time::from_seconds(1_790_000_000)));
+        let crm_now = Arc::new(Mutex::new(Time::from_seconds(1_790_000_000)));
         let faults = faults(&mut dice);
         if tell {
             println!("world {seed}, faults {faults}");
@@ -182,7 +185,7 @@ impl World {
         let crm = Arc::new(Mutex::new(Core::new(seed, options)));
         let store = Store::memory();
         let (routes, sources) = configuration();
-        let target = Arc::new(target(&mut dice, &crm, &now));
+        let target = Arc::new(target(&mut dice, &crm, &crm_now));
         let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
         let gates = sources.into_iter().map(|source| (source.name.clone(), gate(source))).collect();
         let clock = Arc::clone(&now);
@@ -208,6 +211,7 @@ impl World {
             door,
             crm,
             now,
+            crm_now,
             elapsed: Duration::ZERO,
             workers: Vec::new(),
             births: 0,
@@ -431,7 +435,9 @@ impl World {
         self.elapsed += span;
         let mut now = self.now.lock().unwrap();
         *now = *now + span;
-        self.crm.lock().unwrap().advance(*now);
+        let mut crm_now = self.crm_now.lock().unwrap();
+        *crm_now = *crm_now + span;
+        self.crm.lock().unwrap().advance(*crm_now);
     }
 
     /// The wall clock alone: back by up to an hour, or a little forward. Workers' own clocks do not notice.
@@ -488,7 +494,7 @@ impl World {
         for place in unheard {
             self.send(&[place], 0.0).await;
         }
-        self.crm.lock().unwrap().set_faults(Faults::default(), self.now());
+        self.crm.lock().unwrap().set_faults(Faults::default(), *self.crm_now.lock().unwrap());
         self.store.resume(self.now(), "operator", DESTINATION, "the end").await.unwrap();
         for round in 0..4_000 {
             let mut progress = false;
@@ -511,7 +517,7 @@ impl World {
                 let pause = destination.throttled_until.max(destination.open_until).filter(|until| *until > self.now());
                 next.map(|next| if next <= self.now() { pause.unwrap_or(next) } else { next })
             };
-            let late = self.crm.lock().unwrap().next_due();
+            let late = self.crm.lock().unwrap().next_due().map(|at| self.now() + at.since(*self.crm_now.lock().unwrap()));
             let Some(next) = next.into_iter().chain(late).min() else { return };
             if round == 3_999 {
                 let tables = self.store.tables().await.unwrap();
