@@ -320,12 +320,14 @@ impl Plan {
             self.records.insert(id, entry);
             id
         });
-        for key in keys {
+        for (key, identifier) in keys.into_iter().zip(&delivery.identifiers) {
+            // An id in its source's own namespace is one more name of this record: it takes the place of no other source's.
+            let own = identifier.value.strip_prefix(source).is_some_and(|id| identifier.kind == "external_id" && id.starts_with(':'));
             let has_kind = self.kinds.contains(&(record, key.kind.clone()));
             let warning = match self.alias(&key) {
                 Some(other) if other != record => format!("its {} belongs to another record than the identifier before it", key.kind),
                 Some(_) => continue,
-                None if !has_kind || event.trust >= delivery.identifier_trust => {
+                None if !has_kind || own || event.trust >= delivery.identifier_trust => {
                     self.kinds.insert((record, key.kind.clone()));
                     self.new_aliases.insert(key, record);
                     continue;

@@ -331,10 +331,12 @@ impl Tx {
     }
 
     pub(crate) fn assign(&mut self, id: DeliveryId, owner: &str) -> Result<bool, Error> {
+        let Some(letter) = self.0.dead_letters.get_mut(&id) else { return Ok(false) };
+        letter.owner = Some(owner.to_owned());
         if let Some(delivery) = self.0.deliveries.get_mut(&id) {
             delivery.owner = Some(owner.to_owned());
         }
-        Ok(self.0.dead_letters.get_mut(&id).map(|letter| letter.owner = Some(owner.to_owned())).is_some())
+        Ok(true)
     }
 
     pub(crate) fn audit_tail(&mut self) -> Result<Option<(i64, Vec<u8>)>, Error> {

@@ -81,10 +81,7 @@ impl Store {
             ..held
         };
         let deliveries = match &new.fate {
-            Fate::DeadLetter { reason, message, .. } => {
-                tx.bury(&[(old.id, *reason, None, message.clone(), 0)], now).await?;
-                return Ok((Reopened::StillDead { reason: *reason, message: message.clone() }, Vec::new()));
-            }
+            Fate::DeadLetter { reason, message, .. } => return still_dead(tx, old, *reason, message.clone(), now).await,
             // Listed as irrelevant by now: closed, with nothing in its place.
             Fate::Ignored => &Vec::new(),
             Fate::Deliveries(deliveries) => deliveries,
@@ -110,8 +107,7 @@ impl Store {
             let record = self.take_delivery(&mut plan, &event.source, new, planned, id, now);
             if record.is_none() && old.destination.is_some() {
                 let message = "none of the identifiers that its object is matched by is in the event".to_owned();
-                tx.bury(&[(old.id, Reason::MissingIdentity, None, message.clone(), 0)], now).await?;
-                return Ok((Reopened::StillDead { reason: Reason::MissingIdentity, message }, Vec::new()));
+                return still_dead(tx, old, Reason::MissingIdentity, message, now).await;
             }
             if record.is_some() && record == old.record {
                 // The same record: the same delivery, one generation on.
@@ -214,6 +210,14 @@ impl Store {
         append_audit(&mut tx, now, actor, action, subject, detail).await?;
         tx.commit().await
     }
+}
+
+/// It fails again, perhaps for another reason: its state is that reason's.
+async fn still_dead(tx: &mut Tx, old: &Delivery, reason: Reason, message: String, now: Time) -> Result<(Reopened, Vec<Wakeup>), Error> {
+    let state = DeliveryState::of(reason);
+    tx.end_deliveries(&[EndRow { delivery: old.id, state, outcome: None, at: now, call: None, superseded_by: None }]).await?;
+    tx.bury(&[(old.id, reason, None, message.clone(), 0)], now).await?;
+    Ok((Reopened::StillDead { reason, message }, Vec::new()))
 }
 
 async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: Time) -> Result<(Reopened, Vec<Wakeup>), Error> {

@@ -140,6 +140,10 @@ fn compare(record: &mut Record, present: Option<&Present>, settling: &Settling<'
             // A value of ours that came late is nobody's edit: it must not outweigh the events that are still to be written.
             if ours.is_some() {
                 record.body.missing.insert(field.clone());
+            } else {
+                // It is there all the same: whoever says it once more has nothing to write.
+                let stamp = Stamp { trust: 0, occurred_at: Time(i64::MIN), key: String::new() };
+                record.body.fields.0.insert(field.clone(), Held { value: value.clone(), stamp });
             }
         } else {
             let stamp = Stamp { trust: settling.policy.crm_trust, occurred_at, key: CRM_KEY.into() };

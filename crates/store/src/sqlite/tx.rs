@@ -34,7 +34,6 @@ macro_rules! records {
     };
 }
 
-
 impl Tx {
     pub async fn begin(sqlite: &Sqlite, names: &[&str]) -> Result<Self, Error> {
         let names = sqlite.names(names).await?;
