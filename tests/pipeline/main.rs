@@ -1,0 +1,10 @@
+//! The whole way with real parts: the executable as a process of its own, real sockets, and a CRM that misbehaves on request.
+
+mod bad_inputs;
+mod commands;
+mod dead_letters;
+mod exactness;
+mod first_light;
+mod outages;
+mod power_cuts;
+mod secrecy;
