@@ -32,11 +32,7 @@ pub struct Ask {
 /// An admin API to ask.
 pub enum Admin {
     /// A listening process.
-    Listening {
-        client: reqwest::Client,
-        base: Url,
-        token: String,
-    },
+    Listening { client: reqwest::Client, base: Url, token: String },
     /// Nothing listens: the ledger itself, for reading.
     Ledger {
         router: Router,
@@ -74,7 +70,9 @@ impl Admin {
                 Ok(Self::Listening { client, base: url, token })
             }
             (Err(_), Some(installation)) if ask.admin.is_none() => Self::ledger(installation, base).await,
-            (Err(error), _) => Err(Refused::because(format!("{base} does not answer: {}; is `onceward` running there?", innermost(&error)))),
+            (Err(error), _) => {
+                Err(Refused::because(format!("{base} does not answer: {}; is `onceward` running there?", innermost(&error))))
+            }
         }
     }
 
@@ -82,7 +80,9 @@ impl Admin {
         let ledger = &installation.configuration.ledger;
         if !ledger.exists() {
             let shown = ledger.display();
-            return Err(Refused::because(format!("nothing listens on {silent}, and there is no ledger in `{shown}` yet: start `onceward`")));
+            return Err(Refused::because(format!(
+                "nothing listens on {silent}, and there is no ledger in `{shown}` yet: start `onceward`"
+            )));
         }
         let (router, token) = crate::command::ledger::read_only(&installation).await?;
         eprintln!("Nothing listens on {silent}, so this is read from the ledger itself, `{}`.\n", ledger.display());

@@ -33,7 +33,9 @@ pub fn prepare(data: &Path) -> Result<(), Refused> {
     };
     made().map_err(|error| {
         let shown = data.display();
-        Refused::because(format!("the demo keeps its data in `{shown}`, which cannot be written: {error}; name another folder with `--data`"))
+        Refused::because(format!(
+            "the demo keeps its data in `{shown}`, which cannot be written: {error}; name another folder with `--data`"
+        ))
     })
 }
 

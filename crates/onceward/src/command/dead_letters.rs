@@ -105,7 +105,11 @@ pub async fn run(context: &Context, asked: DeadLetters) -> Result<(), Refused> {
 
 fn path(id: &str, what: &str) -> Result<String, Refused> {
     let fits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if fits { Ok(format!("/api/dead-letters/{id}/{what}")) } else { Err(Refused::Usage("an id of a dead letter looks like `dlv_0123456789abc`".to_owned())) }
+    if fits {
+        Ok(format!("/api/dead-letters/{id}/{what}"))
+    } else {
+        Err(Refused::Usage("an id of a dead letter looks like `dlv_0123456789abc`".to_owned()))
+    }
 }
 
 async fn list_them(context: &Context, admin: &Admin, asked: &List) -> Result<(), Refused> {
@@ -120,7 +124,15 @@ async fn list_them(context: &Context, admin: &Admin, asked: &List) -> Result<(),
             let to = format!("{} {}", word(dead, "/destination"), word(dead, "/object"));
             let from = format!("{} {}", word(dead, "/source"), word(dead, "/event_type"));
             let message = cut(&word(dead, "/message"), 60);
-            [word(dead, "/id"), moment(dead, "/failed_at"), word(dead, "/reason"), from, to.replace("- -", "-"), word(dead, "/owner"), message]
+            [
+                word(dead, "/id"),
+                moment(dead, "/failed_at"),
+                word(dead, "/reason"),
+                from,
+                to.replace("- -", "-"),
+                word(dead, "/owner"),
+                message,
+            ]
         })
         .collect();
     let text = if rows.is_empty() {
@@ -136,7 +148,8 @@ async fn list_them(context: &Context, admin: &Admin, asked: &List) -> Result<(),
 async fn show(context: &Context, admin: &Admin, id: &str) -> Result<(), Refused> {
     let answer = admin.get("/api/dead-letters", &[("id", id)]).await?;
     let dead = list(&answer, "/dead_letters").first();
-    let dead = dead.ok_or_else(|| Refused::because(format!("there is no dead letter `{id}`; `onceward trace {id}` shows what it is now")))?;
+    let dead =
+        dead.ok_or_else(|| Refused::because(format!("there is no dead letter `{id}`; `onceward trace {id}` shows what it is now")))?;
     let way = admin.get("/api/trace", &[("q", id)]).await?;
     let attempts = format!("{} (last {})", word(dead, "/attempts"), moment(dead, "/last_attempt_at"));
     let rows: [(&str, String); 11] = [

@@ -79,7 +79,11 @@ pub async fn run(context: &Context, asked: Destinations) -> Result<(), Refused> 
 
 fn path(name: &str, what: &str) -> Result<String, Refused> {
     let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if fits { Ok(format!("/api/destinations/{name}/{what}")) } else { Err(Refused::because(format!("there is no destination `{}`", plain(name)))) }
+    if fits {
+        Ok(format!("/api/destinations/{name}/{what}"))
+    } else {
+        Err(Refused::because(format!("there is no destination `{}`", plain(name))))
+    }
 }
 
 fn overview(rows: &[Value]) -> String {

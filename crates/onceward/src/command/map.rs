@@ -3,8 +3,9 @@
 use clap::Args;
 use model::mapping::ReadContext;
 use model::route::{OnDelete, Plan, Planned, Routes};
+use model::seal::HashKey;
 use model::source::Source;
-use model::{Event, EventId, IdGenerator, RawEventId, Reading, Received};
+use model::{Event, EventId, IdGenerator, RawEventId, Reading, Received, Time};
 use serde_json::{Value, json};
 
 use super::{Context, Refused, send};
@@ -35,27 +36,24 @@ pub fn run(context: &Context, asked: Map) -> Result<(), Refused> {
     let target = sender.url().path().to_owned();
     let request = Received { method: "POST", target: &target, headers: &headers, body: &body };
     let verified = held.verifier.verify(&request, now).map_err(|rejection| Refused::because(rejection.sentence()))?;
-    let mut ids = IdGenerator::new(0, 0);
-    let raw_event = RawEventId(ids.next_id(now));
-    let correlation_id = raw_event.to_string();
     let hash_key = installation.configuration.hash_key();
-    let readings = held.source.read(
-        &request,
-        &mut ReadContext {
-            received_at: now,
-            raw_event,
-            correlation_id: &correlation_id,
-            signed_headers: &verified.signed_headers,
-            hash_key: &hash_key,
-            event_id: &mut || EventId(ids.next_id(now)),
-        },
-    );
+    let readings = read(&held.source, &request, &verified.signed_headers, &hash_key, now);
     let routes = &installation.configuration.routes;
     let shown: Vec<Value> = readings.iter().map(|reading| reading_json(reading, &held.source, routes)).collect();
     let text: String = shown.iter().map(reading_text).collect();
     let dead = readings.iter().any(|reading| matches!(reading, Reading::DeadLetter { .. }));
     context.say(&json!({ "source": asked.source, "readings": shown }), &text);
     if dead { Err(Refused::Told) } else { Ok(()) }
+}
+
+/// What a request holds, with ids that are nobody's.
+pub fn read(source: &Source, request: &Received<'_>, signed_headers: &[String], hash_key: &HashKey, now: Time) -> Vec<Reading> {
+    let mut ids = IdGenerator::new(0, 0);
+    let raw_event = RawEventId(ids.next_id(now));
+    let correlation_id = raw_event.to_string();
+    let event_id = &mut || EventId(ids.next_id(now));
+    let mut context = ReadContext { received_at: now, raw_event, correlation_id: &correlation_id, signed_headers, hash_key, event_id };
+    source.read(request, &mut context)
 }
 
 fn reading_json(reading: &Reading, source: &Source, routes: &Routes) -> Value {
@@ -83,12 +81,8 @@ fn reading_json(reading: &Reading, source: &Source, routes: &Routes) -> Value {
 }
 
 fn planned_json(planned: &Planned, event: &Event, routes: &Routes) -> Value {
-    let mapped = || routes.object(&planned.destination, &planned.object).map(|object| object.crm_fields(event)).unwrap_or_default();
-    let (fields, dead) = match &planned.on_delete {
-        Some(OnDelete::Set(fields)) => (fields.clone(), false),
-        Some(OnDelete::DeadLetter) => (Default::default(), true),
-        Some(OnDelete::Ignore) | None => (mapped(), false),
-    };
+    let fields = routes.crm_fields(&planned.destination, &planned.object, event);
+    let dead = planned.on_delete == Some(OnDelete::DeadLetter);
     let missing = planned.key.is_none().then_some("missing_identity");
     json!({ "destination": planned.destination, "object": planned.object, "mode": planned.mode, "owner": planned.owner,
         "key_field": planned.key_field, "key": planned.key, "identifiers": planned.identifiers, "fields": fields,

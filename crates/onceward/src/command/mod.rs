@@ -3,8 +3,8 @@
 mod check;
 mod dead_letters;
 mod destinations;
-mod map;
 pub mod ledger;
+mod map;
 mod migrate;
 mod replay;
 mod sandbox;
@@ -154,7 +154,9 @@ pub fn run() -> ExitCode {
 
 async fn dispatch(context: &Context, up: up::Up, command: Option<Command>) -> Result<(), Refused> {
     if command.is_some() && up.given() {
-        return Err(Refused::Usage("`--public` and `--admin` before a command belong to `onceward up`; write them after the command".to_owned()));
+        return Err(Refused::Usage(
+            "`--public` and `--admin` before a command belong to `onceward up`; write them after the command".to_owned(),
+        ));
     }
     match command {
         None => up::run(context, up).await,

@@ -63,7 +63,8 @@ pub fn filter(pairs: &[String]) -> Result<Vec<(String, String)>, Refused> {
 /// Replays what fits, and waits until it is through.
 pub async fn run(context: &Context, asked: Replay) -> Result<(), Refused> {
     let admin = Admin::find(context, &asked.ask).await?;
-    let filter: serde_json::Map<String, Value> = filter(&asked.filter)?.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let filter: serde_json::Map<String, Value> =
+        filter(&asked.filter)?.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     let mut body = json!({ "filter": filter, "reason": asked.reason, "mapping": asked.mapping.as_str(), "dry_run": asked.dry_run });
     if let Some(count) = asked.confirm {
         body["confirm"] = json!(count);

@@ -38,7 +38,9 @@ pub async fn run(context: &Context, asked: Sandbox) -> Result<(), Refused> {
     let sandbox = sandbox::Sandbox::serve(listener, asked.seed, options, clock::now)
         .map_err(|error| Refused::because(format!("the sandbox cannot start: {error}")))?;
     let url = format!("http://{}", sandbox.address());
-    let text = format!("The sandbox listens on {url}\n  records   curl {url}/_sandbox/records\n  calls     curl {url}/_sandbox/calls\nCtrl-C stops it.");
+    let text = format!(
+        "The sandbox listens on {url}\n  records   curl {url}/_sandbox/records\n  calls     curl {url}/_sandbox/calls\nCtrl-C stops it."
+    );
     context.say(&json!({ "event": "listening", "sandbox": url }), &text);
     up::stop_asked().await?;
     sandbox.stop().await;

@@ -103,7 +103,9 @@ fn show(context: &Context, sender: &Sender, answer: &Answer, n: u32, of: u32) {
         Value::String(other) => text.push_str(&format!("\n  {}", plain(other))),
         Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {}
     }
-    if of == 1 && let Some(event) = list(&answer.body, "/events").first() {
+    if of == 1
+        && let Some(event) = list(&answer.body, "/events").first()
+    {
         text.push_str(&format!("\nSee where it went:  onceward trace {}", word(event, "/id")));
     }
     context.say(&said, &text);

@@ -68,9 +68,11 @@ impl Compiler<'_> {
         let finding = match self.root.at(path).map(|node| (node.kind(), &node.value)) {
             None => return Vec::new(),
             Some((_, Value::Table(table))) if table.len() <= ENTRIES_MAX => return table.keys().cloned().collect(),
-            Some((_, Value::Table(table))) => {
-                Finding::new(format!("{} entries", table.len()), format!("at most {ENTRIES_MAX}"), "split the work over several installations")
-            }
+            Some((_, Value::Table(table))) => Finding::new(
+                format!("{} entries", table.len()),
+                format!("at most {ENTRIES_MAX}"),
+                "split the work over several installations",
+            ),
             Some((kind, _)) => {
                 let example = dotted(path);
                 Finding::new(kind, "a table with a name for each entry", format!("begin each with a line like `[{example}.NAME]`"))
@@ -156,7 +158,9 @@ fn ledger(to: &mut Compiler<'_>) -> Option<PathBuf> {
     let finding = match path {
         "" => Finding::new("no path after `sqlite:`", expected, "add the path of a file; it is created if it is not there"),
         ":memory:" => Finding::new("a ledger in memory", expected, "a ledger must survive the process: name a file"),
-        path if path.contains('?') => Finding::new("options after `?`", expected, "leave the options out: they are chosen so that nothing is lost"),
+        path if path.contains('?') => {
+            Finding::new("options after `?`", expected, "leave the options out: they are chosen so that nothing is lost")
+        }
         path => match writable(Path::new(path)) {
             Ok(()) => return Some(PathBuf::from(path)),
             Err(finding) => finding,
@@ -270,20 +274,28 @@ fn retention(to: &mut Compiler<'_>) -> Option<Retention> {
     for (name, span) in [("raw_events", raw_events), ("payloads", payloads), ("keys", keys)] {
         if span < hour {
             holds = false;
-            to.wrong(&[key("retention"), key(name)], Finding::new("less than an hour", "`1h` or more", "vendors retry for days: keep at least `7d`"));
+            to.wrong(
+                &[key("retention"), key(name)],
+                Finding::new("less than an hour", "`1h` or more", "vendors retry for days: keep at least `7d`"),
+            );
         }
     }
     if keys < payloads || keys < raw_events {
         holds = false;
         let remedy = "raise it: an event whose key is forgotten would be taken for a new one";
-        to.wrong(&[key("retention"), key("keys")], Finding::new("less than `raw_events` or `payloads`", "the longest of the three", remedy));
+        to.wrong(
+            &[key("retention"), key("keys")],
+            Finding::new("less than `raw_events` or `payloads`", "the longest of the three", remedy),
+        );
     }
     holds.then_some(Retention { raw_events, payloads, keys })
 }
 
 fn limits(to: &mut Compiler<'_>) -> Option<ingest::Limits> {
     let section = to.section::<section::Limits>("limits")?;
-    let numbers = section.numbers().map(|(name, value, least, most)| (name, value.to_string(), (least..=most).contains(&value), format!("a number from {least} to {most}")));
+    let numbers = section.numbers().map(|(name, value, least, most)| {
+        (name, value.to_string(), (least..=most).contains(&value), format!("a number from {least} to {most}"))
+    });
     let spans = section.spans().map(|(name, value, least, most)| {
         (name, format!("{value:?}"), (least..=most).contains(&value), format!("a span from {least:?} to {most:?}"))
     });
@@ -302,17 +314,23 @@ fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
         let _: Option<section::Admin> = read::section(&node, &[key("admin")], &["tokens"], to.problems);
     }
     let (mut tokens, mut names) = (Vec::new(), BTreeSet::new());
-    let entries = to.entries::<section::AdminToken>(&[key("admin"), key("tokens")], "write `tokens = [{ name = …, role = …, token = { env = … } }]`");
+    let entries =
+        to.entries::<section::AdminToken>(&[key("admin"), key("tokens")], "write `tokens = [{ name = …, role = …, token = { env = … } }]`");
     for (path, entry) in entries.unwrap_or_default() {
         let Some(entry) = entry else { continue };
         let at = |name: &str| [path.as_slice(), &[key(name)]].concat();
         if entry.name.is_empty() || entry.name.len() > 64 || !names.insert(entry.name.clone()) {
-            let finding = Finding::new(format!("`{}`", entry.name), "a name of 1 to 64 bytes that no other token has", "name whoever uses it; audits show it");
+            let finding = Finding::new(
+                format!("`{}`", entry.name),
+                "a name of 1 to 64 bytes that no other token has",
+                "name whoever uses it; audits show it",
+            );
             to.wrong(&at("name"), finding);
         }
         let role = Role::parse(&entry.role);
         if role.is_none() {
-            let finding = Finding::new(format!("`{}`", entry.role), listed(Role::ALL.map(Role::as_str)), "each role may do what those before it may");
+            let finding =
+                Finding::new(format!("`{}`", entry.role), listed(Role::ALL.map(Role::as_str)), "each role may do what those before it may");
             to.wrong(&at("role"), finding);
         }
         let remedy = "make one with `openssl rand -hex 32`";
@@ -322,7 +340,11 @@ fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
                 return Err(Finding::new(found, format!("{TOKEN_BYTES_MIN} bytes or more"), remedy));
             }
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(Finding::new("a token with white space or other unusual bytes", "visible ASCII, as it goes into a header", remedy));
+                return Err(Finding::new(
+                    "a token with white space or other unusual bytes",
+                    "visible ASCII, as it goes into a header",
+                    remedy,
+                ));
             }
             Ok(token)
         });
@@ -412,7 +434,9 @@ fn secrets(to: &mut Compiler<'_>, path: &[Step], retired: bool) -> Option<Vec<Se
     for (at, place) in places {
         let Some(place) = place else { continue };
         let text = place.place.resolve(to.environment);
-        match text.and_then(|text| Secret::new(text).map_err(|error| Finding::new(error.to_string(), "", "correct what the variable or file holds"))) {
+        match text.and_then(|text| {
+            Secret::new(text).map_err(|error| Finding::new(error.to_string(), "", "correct what the variable or file holds"))
+        }) {
             Ok(secret) => secrets.push(match place.until {
                 Some(end) => secret.until(end),
                 None => secret,

@@ -22,7 +22,11 @@ pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
 fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let path = [key("destinations"), key(name)];
     if name.is_empty() || name.len() > 63 || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')) {
-        let finding = Finding::new(format!("the name `{name}`"), "1 to 63 lower-case letters, digits, `-` and `_`", "rename it, here and in `routes`");
+        let finding = Finding::new(
+            format!("the name `{name}`"),
+            "1 to 63 lower-case letters, digits, `-` and `_`",
+            "rename it, here and in `routes`",
+        );
         to.wrong(&path, finding);
     }
     let node = to.root.at(&path)?.clone();
@@ -93,8 +97,10 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
     let (compiled, foreign) = match auth.kind {
         section::AuthKind::ClientCredentials => {
             let client_secret = take("client_secret", secret(&auth.client_secret));
-            let credentials = || Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) });
-            let foreign = [("username", auth.username.is_some()), ("private_key", auth.private_key.is_some()), ("audience", auth.audience.is_some())];
+            let credentials =
+                || Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) });
+            let foreign =
+                [("username", auth.username.is_some()), ("private_key", auth.private_key.is_some()), ("audience", auth.audience.is_some())];
             (credentials(), foreign.to_vec())
         }
         section::AuthKind::JwtBearer => {

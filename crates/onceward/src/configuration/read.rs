@@ -59,7 +59,9 @@ pub fn section<T: DeserializeOwned>(node: &Node, path: &[Step], beside: &[&str],
 
 fn is_meant(told: &[Step], missing: &[Step]) -> bool {
     match (told.split_last(), missing.split_last()) {
-        (Some((Step::Key(told), around)), Some((Step::Key(missing), same))) => around == same && closest(told, [missing.as_str()]).is_some(),
+        (Some((Step::Key(told), around)), Some((Step::Key(missing), same))) => {
+            around == same && closest(told, [missing.as_str()]).is_some()
+        }
         _ => false,
     }
 }
@@ -230,8 +232,9 @@ fn kind_of(found: Unexpected<'_>) -> &'static str {
         Unexpected::Float(_) => "a number with a fraction",
         Unexpected::Char(_) | Unexpected::Str(_) => "a text",
         Unexpected::Seq => "a list",
-        Unexpected::Map => "a table",
-        _ => "something else",
+        Unexpected::Map | Unexpected::StructVariant => "a table",
+        Unexpected::Enum | Unexpected::UnitVariant | Unexpected::NewtypeVariant | Unexpected::TupleVariant => "a choice",
+        Unexpected::Bytes(_) | Unexpected::Unit | Unexpected::Option | Unexpected::NewtypeStruct | Unexpected::Other(_) => "something else",
     }
 }
 
@@ -284,7 +287,12 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _name: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         let Value::Table(table) = &self.node.value else { return self.deserialize_any(visitor) };
         // An unknown key is noted and left out, so that a type that denies it does not stop at it.
         for key in table.keys().filter(|key| !fields.contains(&key.as_str())) {
@@ -297,7 +305,12 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         Reader { node: &node, path: self.path, beside: &[], values: self.values, unknown: self.unknown }.deserialize_any(visitor)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         let path = self.path.clone();
         match &self.node.value {
             Value::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()).map_err(|wrong: Wrong| wrong.within(&path)),
@@ -305,7 +318,9 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
                 let entries = Entries { reader: &self, rest: table.iter(), next: None };
                 visitor.visit_enum(de::value::MapAccessDeserializer::new(entries)).map_err(|wrong| wrong.within(&path))
             }
-            _ => Err(Wrong::new(Kind::WrongType { found: self.node.kind(), expected: listed(variants.iter().copied()) }).within(&path)),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+                Err(Wrong::new(Kind::WrongType { found: self.node.kind(), expected: listed(variants.iter().copied()) }).within(&path))
+            }
         }
     }
 

@@ -30,7 +30,8 @@ fn object(to: &mut Compiler<'_>, path: &[Step], name: &str, connector: &str, ado
     for (at, name) in names(&node.value, name) {
         if !connect::valid_name(&name) {
             let expected = "a letter, then letters, digits and `_`, at most 80 in all";
-            let finding = Finding::new(format!("the name `{name}`"), expected, "use the CRM's API name of the object or field, not its label");
+            let finding =
+                Finding::new(format!("the name `{name}`"), expected, "use the CRM's API name of the object or field, not its label");
             to.wrong(&[path.as_slice(), &at].concat(), finding);
         }
     }

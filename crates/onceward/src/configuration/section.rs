@@ -28,7 +28,9 @@ impl<'de> Deserialize<'de> for Span {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
                 let expected = "a number and a unit (ms, s, m, h, d)";
-                model::time::parse_span(text).map(Span).map_err(|_| E::custom(format!("`{text}` | {expected} | write it like `30s` or `1m30s`")))
+                model::time::parse_span(text)
+                    .map(Span)
+                    .map_err(|_| E::custom(format!("`{text}` | {expected} | write it like `30s` or `1m30s`")))
             }
         }
         from.deserialize_str(Spelled)
@@ -180,11 +182,7 @@ impl Limits {
             write: self.write.0,
             commit: self.commit.0,
             rejected_rate: self.rejected_rate,
-            rejected: store::RejectedBounds {
-                rows_max: self.rejected_rows,
-                bytes_max: self.rejected_bytes,
-                age_max: self.rejected_age.0,
-            },
+            rejected: store::RejectedBounds { rows_max: self.rejected_rows, bytes_max: self.rejected_bytes, age_max: self.rejected_age.0 },
             ..ingest::Limits::default()
         }
     }

@@ -73,15 +73,16 @@ impl Node {
 
     /// The path that a dotted key such as `events.0.fields.email` means here, as far as it leads somewhere.
     pub fn resolve(&self, key: &str) -> Vec<Step> {
-        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-        let step = match &self.value {
-            Value::Array(_) => first.parse().map_or_else(|_| Step::Key(first.to_owned()), Step::Index),
-            Value::Table(table) if table.contains_key(key) => return vec![Step::Key(key.to_owned())],
-            _ => Step::Key(first.to_owned()),
-        };
         if key.is_empty() {
             return Vec::new();
         }
+        // A key may hold dots itself.
+        if matches!(&self.value, Value::Table(table) if table.contains_key(key)) {
+            return vec![Step::Key(key.to_owned())];
+        }
+        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+        let index = first.parse().ok().filter(|_| matches!(self.value, Value::Array(_)));
+        let step = index.map_or_else(|| Step::Key(first.to_owned()), Step::Index);
         let below = self.at(std::slice::from_ref(&step)).map(|node| node.resolve(rest));
         let below = below.unwrap_or_else(|| if rest.is_empty() { Vec::new() } else { vec![Step::Key(rest.to_owned())] });
         [vec![step], below].concat()
@@ -126,7 +127,11 @@ pub fn parse(text: &str, problems: &mut Problems) -> BTreeMap<String, Node> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let place = error.span().map_or(Place::Nowhere, |span| lines.place(span.start));
-        problems.add(&place, "", Finding::new("not TOML", error.message().to_owned(), "correct the line; https://toml.io shows how values are written"));
+        problems.add(
+            &place,
+            "",
+            Finding::new("not TOML", error.message().to_owned(), "correct the line; https://toml.io shows how values are written"),
+        );
     }
     lines.table(table.get_ref(), 0)
 }
@@ -166,7 +171,10 @@ impl<'a> Lines<'a> {
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(at) => Value::Datetime(at.to_string()),
             DeValue::Array(array) => {
-                let node = |value: &toml::Spanned<DeValue<'_>>| Node { place: self.place(value.span().start), value: self.value(value.get_ref(), depth + 1) };
+                let node = |value: &toml::Spanned<DeValue<'_>>| Node {
+                    place: self.place(value.span().start),
+                    value: self.value(value.get_ref(), depth + 1),
+                };
                 Value::Array(array.iter().map(node).collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table, depth)),
@@ -223,20 +231,31 @@ fn put(table: &mut BTreeMap<String, Node>, levels: &[String], node: Node) -> Res
         return Ok(());
     }
     let held = table.entry(key).or_insert_with(|| Node { place: node.place.clone(), value: Value::Table(BTreeMap::new()) });
+    let kind = held.kind();
     match &mut held.value {
         Value::Table(inner) => put(inner, rest, node),
-        Value::Array(array) => {
-            let length = array.len();
-            let slot = rest[0].parse::<usize>().ok().and_then(|index| array.get_mut(index));
-            let slot = slot.ok_or_else(|| format!("`{}`, and the list has {length} entries, counted from 0", rest[0]))?;
-            match &mut slot.value {
-                _ if rest.len() == 1 => *slot = node,
-                Value::Table(inner) => return put(inner, &rest[1..], node),
-                _ => return Err(format!("{} below an entry that is {}", rest[1..].join("."), slot.kind())),
-            }
-            Ok(())
+        Value::Array(array) => put_entry(array, rest, node),
+        Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            Err(format!("a setting below `{first}`, which is {kind}"))
         }
-        _ => Err(format!("a setting below `{first}`, which is {}", held.kind())),
+    }
+}
+
+fn put_entry(array: &mut [Node], levels: &[String], node: Node) -> Result<(), String> {
+    let Some((first, rest)) = levels.split_first() else { return Ok(()) };
+    let length = array.len();
+    let entry = first.parse::<usize>().ok().and_then(|index| array.get_mut(index));
+    let entry = entry.ok_or_else(|| format!("`{first}`, and the list has {length} entries, counted from 0"))?;
+    if rest.is_empty() {
+        *entry = node;
+        return Ok(());
+    }
+    let kind = entry.kind();
+    match &mut entry.value {
+        Value::Table(inner) => put(inner, rest, node),
+        Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => {
+            Err(format!("{} below an entry that is {kind}", rest.join(".")))
+        }
     }
 }
 
