@@ -1,0 +1,8 @@
+//! The promises.
+
+pub mod accept;
+pub mod deliver;
+pub mod doubt;
+pub mod pace;
+pub mod people;
+pub mod refuse;

@@ -1,0 +1,386 @@
+//! Looks into a ledger from outside, into every table, so that arms can be compared row by row.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use model::destination::Destination;
+use model::event::{Mode, Warning};
+use model::protocol::Outcome;
+use model::record::{Doubt, Lease, Record, State};
+use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, Time};
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
+use store::Store;
+use store::rows::{AliasKey, DeadLetter, Delivery, DeliveryState, Event, RawDisposition, RawEvent, RecordEntry};
+
+/// A way to look into a ledger.
+#[derive(Clone)]
+pub enum Glass {
+    Memory(Store),
+    Sqlite(PathBuf),
+}
+
+/// Everything that a ledger holds.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub raw_events: BTreeMap<RawEventId, RawEvent>,
+    pub events: BTreeMap<EventId, Event>,
+    pub deliveries: BTreeMap<DeliveryId, Delivery>,
+    pub dead_letters: BTreeMap<DeliveryId, DeadLetter>,
+    pub records: BTreeMap<RecordId, RecordEntry>,
+    pub aliases: BTreeMap<AliasKey, RecordId>,
+    pub calls: BTreeMap<CallId, SeenCall>,
+    /// By call and time.
+    pub results: BTreeMap<(CallId, Time), SeenResult>,
+    /// Destination and end.
+    pub leases: BTreeMap<CallId, (String, Time)>,
+    pub destinations: BTreeMap<String, Destination>,
+    pub audit: Vec<(i64, Time, [String; 3], String, Vec<u8>)>,
+}
+
+/// A call as it was written down before it was made.
+#[derive(Debug)]
+#[expect(dead_code, reason = "arms are compared by what they show")]
+pub struct SeenCall {
+    pub destination: String,
+    pub object: String,
+    pub step: String,
+    pub at: Time,
+    pub holder: String,
+    /// Record, fence, revision, patch.
+    pub records: Vec<(i64, i64, i64, BTreeMap<String, Value>)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+#[expect(dead_code, reason = "arms are compared by what they show")]
+pub struct SeenResult {
+    pub duration_us: i64,
+    pub http_status: Option<i64>,
+    pub failure: Option<(String, String)>,
+    /// Record, word, code, message.
+    pub notes: Vec<(i64, String, String, String)>,
+    /// Delivery, state, outcome.
+    pub endings: Vec<(i64, i64, Option<i64>)>,
+}
+
+impl Glass {
+    pub fn memory(store: Store) -> Self {
+        Self::Memory(store)
+    }
+
+    pub fn sqlite(path: PathBuf) -> Self {
+        Self::Sqlite(path)
+    }
+
+    pub async fn look(&self) -> Seen {
+        let mut seen = match self {
+            Self::Memory(store) => in_memory(store).await,
+            Self::Sqlite(path) => on_sqlite(path).await,
+        };
+        for event in seen.events.values_mut() {
+            event.warnings.sort_by(|a, b| (&a.kind, &a.message).cmp(&(&b.kind, &b.message)));
+        }
+        seen
+    }
+
+    /// Whoever goes past the code cannot change what was written down either.
+    pub async fn refuses_changes(&self) {
+        let Self::Sqlite(path) = self else { return };
+        let mut conn = Self::connect(path, false).await;
+        for sql in [
+            "update audit set actor = 'eve'",
+            "delete from audit",
+            "update call set holder = 'eve'",
+            "update call_result set http_status = 200",
+        ] {
+            let refused = sqlx::query(sql).execute(&mut conn).await;
+            assert!(refused.is_err_and(|error| error.to_string().contains("append-only")), "{sql}");
+        }
+    }
+
+    /// Another connection to the same file.
+    pub async fn connect(path: &PathBuf, read_only: bool) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(path).read_only(read_only).foreign_keys(false).connect().await.unwrap()
+    }
+}
+
+async fn in_memory(store: &Store) -> Seen {
+    let tables = store.tables().await.unwrap();
+    let call = |call: &store::rows::CallRow| SeenCall {
+        destination: call.destination.clone(),
+        object: call.object.clone(),
+        step: call.step.to_owned(),
+        at: call.at,
+        holder: call.holder.clone(),
+        records: call.records.iter().map(|(record, fence, revision, patch)| (record.0, *fence, *revision, patch.clone())).collect(),
+    };
+    let result = |result: &store::rows::ResultRow| SeenResult {
+        duration_us: result.duration_us,
+        http_status: result.http_status.map(i64::from),
+        failure: result.failure.clone(),
+        notes: result.notes.iter().map(|(record, word, code, said)| (record.0, word.clone(), code.clone(), said.clone())).collect(),
+        endings: result.endings.iter().map(|(id, state, outcome)| (id.0, *state as i64, outcome.map(|outcome| outcome as i64))).collect(),
+    };
+    let mut results = BTreeMap::new();
+    for row in &tables.results {
+        results.entry((row.call, row.at)).or_insert_with(|| result(row));
+    }
+    Seen {
+        raw_events: tables.raw_events.values().map(|raw| (raw.id, raw.clone())).collect(),
+        events: tables.events.clone(),
+        deliveries: tables.deliveries.clone(),
+        dead_letters: tables.dead_letters.clone(),
+        records: tables.records.clone(),
+        aliases: tables.aliases.clone(),
+        calls: tables.calls.values().map(|row| (row.id, call(row))).collect(),
+        results,
+        leases: tables.leases.clone(),
+        destinations: tables.destinations.clone(),
+        audit: tables.audit.clone(),
+    }
+}
+
+async fn on_sqlite(path: &PathBuf) -> Seen {
+    let mut conn = Glass::connect(path, true).await;
+    // One moment for all tables, or a worker that is at work would show half of what it did.
+    sqlx::query("begin").execute(&mut conn).await.unwrap();
+    let broken = all(&mut conn, "pragma foreign_key_check").await;
+    assert!(broken.is_empty(), "{} rows point at nothing", broken.len());
+    let mut seen = Seen::default();
+    for row in all(&mut conn, "select r.*, n.text as source from raw_event r join name n on n.id = r.source_id").await {
+        seen.raw_events.insert(RawEventId(row.get("id")), raw_event(&row));
+    }
+    for row in all(&mut conn, "select e.*, n.text as source from event e join name n on n.id = e.source_id").await {
+        seen.events.insert(EventId(row.get("id")), event(&row));
+    }
+    let named = "left join name d on d.id = t.destination_id left join name o on o.id = t.object_id";
+    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from delivery t {named}")).await {
+        seen.deliveries.insert(DeliveryId(row.get("id")), delivery(&row));
+    }
+    let letters = "select l.*, d.text as destination, s.text as source from dead_letter l join name s on s.id = l.source_id \
+                   left join name d on d.id = l.destination_id";
+    for row in all(&mut conn, letters).await {
+        seen.dead_letters.insert(DeliveryId(row.get("delivery_id")), dead_letter(&row));
+    }
+    let records = format!(
+        "select t.*, b.key, b.crm_id, b.body, d.text as destination, o.text as object from record t join record_body b on b.record_id = t.id {named}"
+    );
+    for row in all(&mut conn, &records).await {
+        seen.records.insert(RecordId(row.get("id")), record(&row));
+    }
+    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from alias t {named}")).await {
+        let hash = row.get::<Vec<u8>, _>("value_hash").try_into().unwrap();
+        let key = AliasKey { hash, kind: row.get("kind"), destination: row.get("destination"), object: row.get("object") };
+        seen.aliases.insert(key, RecordId(row.get("record_id")));
+    }
+    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from call t {named}")).await {
+        let call = SeenCall {
+            destination: row.get("destination"),
+            object: row.get("object"),
+            step: row.get("step"),
+            at: Time(row.get("at")),
+            holder: row.get("holder"),
+            records: serde_json::from_str(row.get("records")).unwrap(),
+        };
+        seen.calls.insert(CallId(row.get("id")), call);
+    }
+    for row in all(&mut conn, "select * from call_result").await {
+        let result = SeenResult {
+            duration_us: row.get("duration_us"),
+            http_status: row.get("http_status"),
+            failure: row.get::<Option<String>, _>("code").zip(row.get("message")),
+            notes: serde_json::from_str(row.get("notes")).unwrap(),
+            endings: serde_json::from_str(row.get("endings")).unwrap(),
+        };
+        seen.results.insert((CallId(row.get("call_id")), Time(row.get("at"))), result);
+    }
+    for row in all(&mut conn, "select l.*, n.text as destination from lease l join name n on n.id = l.destination_id").await {
+        seen.leases.insert(CallId(row.get("call_id")), (row.get("destination"), Time(row.get("until"))));
+    }
+    for row in all(&mut conn, "select d.state, n.text as name from destination d join name n on n.id = d.name_id").await {
+        seen.destinations.insert(row.get("name"), serde_json::from_str(row.get("state")).unwrap());
+    }
+    for row in all(&mut conn, "select * from audit order by seq").await {
+        let words = [row.get("actor"), row.get("action"), row.get("subject")];
+        seen.audit.push((row.get("seq"), Time(row.get("at")), words, row.get("detail"), row.get("hash")));
+    }
+    seen
+}
+
+async fn all(conn: &mut SqliteConnection, sql: &str) -> Vec<SqliteRow> {
+    sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(conn).await.unwrap()
+}
+
+fn time(row: &SqliteRow, column: &str) -> Option<Time> {
+    row.get::<Option<i64>, _>(column).map(Time)
+}
+
+fn number(row: &SqliteRow, column: &str) -> u32 {
+    u32::try_from(row.get::<i64, _>(column)).unwrap()
+}
+
+fn raw_event(row: &SqliteRow) -> RawEvent {
+    use RawDisposition::*;
+    let events: Vec<i64> = serde_json::from_str(row.get("events")).unwrap();
+    RawEvent {
+        id: RawEventId(row.get("id")),
+        source: row.get("source"),
+        received_at: Time(row.get("received_at")),
+        disposition: [Accepted, Duplicate, Ignored, DeadLetter, Edited, Empty][number(row, "disposition") as usize],
+        events: events.into_iter().map(EventId).collect(),
+        body_sha256: row.get::<Vec<u8>, _>("body_sha256").try_into().unwrap(),
+        key_id: number(row, "key_id"),
+        sealed: row.get("sealed"),
+        correlation_id: row.get("correlation_id"),
+    }
+}
+
+fn event(row: &SqliteRow) -> Event {
+    let flags: i64 = row.get("flags");
+    let warnings: Option<Vec<Warning>> = row.get::<Option<&str>, _>("warnings").map(|text| serde_json::from_str(text).unwrap());
+    Event {
+        id: EventId(row.get("id")),
+        source: row.get("source"),
+        key: row.get("key"),
+        event_type: row.get("event_type"),
+        occurred_at: Time(row.get("occurred_at")),
+        received_at: Time(row.get("received_at")),
+        trust: u8::try_from(row.get::<i64, _>("trust")).unwrap(),
+        mapping_version: row.get("mapping_version"),
+        content_hash: row.get::<Vec<u8>, _>("content_hash").try_into().unwrap(),
+        ignored: flags & 1 != 0,
+        fallback_key: flags & 2 != 0,
+        raw_event: RawEventId(row.get("raw_event_id")),
+        correlation_id: row.get("correlation_id"),
+        warnings: warnings.unwrap_or_default(),
+        normalized: row.get("normalized"),
+    }
+}
+
+fn delivery(row: &SqliteRow) -> Delivery {
+    Delivery {
+        id: DeliveryId(row.get("id")),
+        record: row.get::<Option<i64>, _>("record_id").map(RecordId),
+        destination: row.get("destination"),
+        object: row.get("object"),
+        mode: [Mode::CreateOnly, Mode::UpdateOnly, Mode::Upsert][number(row, "mode") as usize],
+        state: DeliveryState::ALL[number(row, "state") as usize],
+        generation: number(row, "generation"),
+        wake_at: time(row, "wake_at"),
+        outcome: row
+            .get::<Option<i64>, _>("outcome")
+            .map(|number| [Outcome::Applied, Outcome::Unchanged, Outcome::Superseded][number as usize]),
+        ended_at: time(row, "ended_at"),
+        call: row.get::<Option<i64>, _>("call_id").map(CallId),
+        owner: row.get("owner"),
+        superseded_by: row.get::<Option<i64>, _>("superseded_by").map(DeliveryId),
+    }
+}
+
+fn dead_letter(row: &SqliteRow) -> DeadLetter {
+    DeadLetter {
+        delivery: DeliveryId(row.get("delivery_id")),
+        destination: row.get("destination"),
+        source: row.get("source"),
+        reason: Reason::parse(row.get("reason")).unwrap(),
+        class: row.get::<Option<&str>, _>("class").map(|word| Class::parse(word).unwrap()),
+        message: row.get("message"),
+        owner: row.get("owner"),
+        failed_at: Time(row.get("failed_at")),
+        attempts: number(row, "attempts"),
+    }
+}
+
+fn record(row: &SqliteRow) -> RecordEntry {
+    let lease = row.get::<Option<String>, _>("lease_holder").map(|holder| Lease {
+        holder,
+        until: Time(row.get("lease_until")),
+        call: CallId(row.get("lease_call")),
+    });
+    let doubt = time(row, "verify_after").map(|verify_after| Doubt { revision: row.get("doubt_revision"), verify_after });
+    let body = row.get::<Option<&str>, _>("body").map(|text| serde_json::from_str(text).unwrap());
+    RecordEntry {
+        id: RecordId(row.get("id")),
+        destination: row.get("destination"),
+        object: row.get("object"),
+        key: row.get("key"),
+        record: Record {
+            state: State::from_number(row.get("state")).unwrap(),
+            wake_at: time(row, "wake_at"),
+            fence: row.get("fence"),
+            revision: row.get("revision"),
+            pushed: row.get("pushed"),
+            lease,
+            intent: row.get::<i64, _>("intent") != 0,
+            tries: number(row, "tries"),
+            attempts: number(row, "attempts"),
+            conflicts: number(row, "conflicts"),
+            last_attempt_at: time(row, "last_attempt_at"),
+            crashes: number(row, "crashes"),
+            crashed_at: time(row, "crashed_at"),
+            doubt,
+            adopted: row.get::<i64, _>("adopted") != 0,
+            solo: row.get::<i64, _>("solo") != 0,
+            group_max: number(row, "group_max"),
+            crm_id: row.get("crm_id"),
+            body: body.unwrap_or_default(),
+        },
+    }
+}
+
+impl Seen {
+    /// What must be true of every ledger at every moment (protocol.md, section 5, as far as one look can tell).
+    pub fn check(&self) {
+        let mut keys = std::collections::BTreeSet::new();
+        for event in self.events.values() {
+            assert!(keys.insert((&event.source, &event.key)), "I3: the key of {} is there twice", event.id);
+            assert!(self.raw_events.contains_key(&event.raw_event), "I2: {} has no raw event", event.id);
+        }
+        for raw in self.raw_events.values() {
+            assert!(raw.events.iter().all(|event| self.events.contains_key(event)), "I2: {} points at an event that is not there", raw.id);
+        }
+        for delivery in self.deliveries.values() {
+            let id = delivery.id;
+            let open = delivery.state == DeliveryState::Open;
+            assert_eq!(open, delivery.wake_at.is_some(), "I4: {id} is in limbo");
+            assert_eq!(open, delivery.ended_at.is_none(), "{id} has ended and has not");
+            assert_eq!(delivery.state == DeliveryState::Succeeded, delivery.outcome.is_some(), "{delivery:?}");
+            assert!(self.events.contains_key(&id.event()), "{id} carries nothing");
+            if open {
+                let record = &self.records[&delivery.record.unwrap()].record;
+                assert_ne!(record.state, State::Clean, "I4: {id} is open and its record sleeps");
+            }
+            let letter = self.dead_letters.get(&id).map(|letter| DeliveryState::of(letter.reason));
+            let dead = matches!(delivery.state, DeliveryState::Failed | DeliveryState::Quarantined).then_some(delivery.state);
+            assert_eq!(letter, dead, "{id} is on the list of dead letters for what it is: {:?}", self.dead_letters.get(&id));
+        }
+        assert!(self.dead_letters.keys().all(|id| self.deliveries.contains_key(id)));
+        for RecordEntry { id, record, .. } in self.records.values() {
+            assert_eq!(record.state == State::Clean, record.wake_at.is_none(), "I4: {id} is in limbo");
+            assert_eq!(record.state == State::Leased, record.lease.is_some(), "{id} is leased to nobody");
+            assert!(record.pushed <= record.revision, "I11: {id} was written before it was claimed");
+            assert!(!record.intent || record.lease.is_some(), "{id} means to write and nobody holds it");
+            if let Some(lease) = &record.lease {
+                let call = &self.calls[&lease.call];
+                assert!(
+                    call.records.iter().any(|(held, fence, ..)| *held == id.0 && *fence == record.fence),
+                    "I12: {id} is in another call"
+                );
+            }
+        }
+        assert!(self.aliases.values().all(|record| self.records.contains_key(record)));
+        for (id, call) in &self.calls {
+            let records: std::collections::BTreeSet<i64> = call.records.iter().map(|(record, ..)| *record).collect();
+            assert_eq!(records.len(), call.records.len(), "I15: {id} holds a record twice");
+        }
+        assert!(self.results.keys().all(|(call, _)| self.calls.contains_key(call)));
+        let mut before = Vec::new();
+        for (place, (seq, at, words, detail, hash)) in self.audit.iter().enumerate() {
+            assert_eq!(*seq, place as i64 + 1, "I17: an audit row is missing");
+            assert_eq!(*hash, store::audit_hash(&before, *seq, *at, words.each_ref().map(String::as_str), detail), "I17: audit row {seq}");
+            before.clone_from(hash);
+        }
+    }
+}
