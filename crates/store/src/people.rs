@@ -27,6 +27,10 @@ impl Store {
             names.extend(deliveries.iter().flat_map(|delivery| [delivery.destination.clone(), delivery.object.clone()]));
         }
         names.extend(replay.edited.iter().map(|edited| edited.source.clone()));
+        if replay.event.is_some() {
+            // What finds nobody is listed under its source, whose name must be known before the transaction begins.
+            names.extend(self.begin(&[]).await?.event(replay.delivery.event()).await?.map(|event| event.source));
+        }
         let mut tx = self.begin(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let (Some(delivery), Some(event)) = (tx.delivery(replay.delivery).await?, tx.event(replay.delivery.event()).await?) else {
             return Ok((Reopened::NotFound, Vec::new()));
