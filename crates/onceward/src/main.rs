@@ -8,6 +8,7 @@ mod command;
 mod configuration;
 mod demo;
 mod installation;
+mod rehearse;
 mod sender;
 mod shown;
 mod telemetry;

@@ -1,5 +1,7 @@
 //! Committing a batch of requests: duplicates, identity, deliveries, whom to wake.
 
+mod floor;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::event::Warning;

@@ -4,8 +4,9 @@ mod check;
 mod dead_letters;
 mod destinations;
 pub mod ledger;
-mod map;
+pub mod map;
 mod migrate;
+mod rehearse;
 mod replay;
 mod sandbox;
 mod send;
@@ -72,6 +73,8 @@ enum Command {
     Destinations(destinations::Destinations),
     /// Run a CRM that speaks Salesforce, with faults on request.
     Sandbox(sandbox::Sandbox),
+    /// Send a burst of signed webhooks through the running pipeline into a sandbox, and compare what came of it.
+    Rehearse(Box<rehearse::Rehearse>),
 }
 
 /// What every command is given.
@@ -170,6 +173,7 @@ async fn dispatch(context: &Context, up: up::Up, command: Option<Command>) -> Re
         Some(Command::Replay(replay)) => replay::run(context, replay).await,
         Some(Command::Destinations(destinations)) => destinations::run(context, destinations).await,
         Some(Command::Sandbox(sandbox)) => sandbox::run(context, sandbox).await,
+        Some(Command::Rehearse(rehearse)) => rehearse::run(context, *rehearse).await,
     }
 }
 
