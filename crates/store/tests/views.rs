@@ -263,11 +263,11 @@ async fn any_name_of_a_thing_finds_it() {
     let all = [first.id, conflict.id, second.id];
     let asked: [(&str, &[&str], &[EventId]); 16] = [
         ("demo|lead.created|id-1", &["idempotency_key"], &both),
-        ("id-1", &["source_event_id"], &both[..1]),
+        ("id-1", &["source_event_id"], &both),
         ("demo:id-2", &["source_event_id"], &[second.id]),
         ("demo:1", &["identifier", "record_key"], &all),
         ("1", &["identifier"], &all),
-        ("email:ada@example.com", &["identifier"], &all[..]),
+        ("email:ada@example.com", &["identifier"], &[first.id, second.id]),
         ("+1 (415) 555-0100", &["identifier"], &all),
         ("00qab00000c1xyzmaj", &["crm_record_id"], &[first.id, second.id]),
         ("corr-1", &["correlation_id"], &[first.id]),
@@ -339,7 +339,7 @@ async fn an_open_delivery_shows_what_its_record_is_at() {
     assert_eq!((gauges[0].open, gauges[0].retrying, gauges[0].verifying), (1, 1, 0));
     assert_eq!(world.store.counts(at(0)).await.unwrap(), BTreeMap::from([("retrying".to_owned(), 1)]));
     let row = world.store.event(at(9), id).await.unwrap().unwrap().0;
-    assert!(row.deliveries[0].wake_at.is_some_and(|wake_at| wake_at > at(3)));
+    assert_eq!(row.deliveries[0].wake_at, Some(at(3)), "the second attempt waits for nothing");
     world.work(at(100), &wrote).await;
     assert_eq!(status().await, Status::Succeeded);
 }
@@ -558,8 +558,6 @@ async fn retention_drops_what_is_old_and_never_what_is_on_its_way() {
     let dead = world.accept_as(day(0), Told { id: "id-2", ..ADA }, unmapped()).await.id;
     let open = world.accept(day(0), Told { id: "id-3", company: "Looms", ..ADA }).await.id;
     let young = world.accept(day(50), Told { id: "id-4", company: "Looms", ..ADA }).await.id;
-    let [keeper, done_raw] = [open, done].map(|id| async move { id });
-    let (open, done) = (keeper.await, done_raw.await);
     let raw_of = async |id: EventId| {
         let Some((row, _, _)) = world.store.event(day(0), id).await.unwrap() else { return None };
         world.store.raw_event(row.raw_event).await.unwrap()
@@ -592,9 +590,9 @@ async fn retention_drops_what_is_old_and_never_what_is_on_its_way() {
     assert!(world.store.event(day(0), done).await.unwrap().is_none());
     assert!(world.store.event(day(0), dead).await.unwrap().is_some(), "a dead letter stays on its list");
     assert_eq!(world.trace(&done.delivery(1).to_string()).await.found_as, Vec::<String>::new());
-    // Its key is gone with it: the same request is new, and harmless because the record knows its stamps.
+    // Its key is gone with it: the same request is new, and harmless, because the record knows what the CRM holds.
     assert_eq!(world.accept(day(500), ADA).await.status, Disposition::Accepted);
-    assert_eq!(world.work(day(500), &wrote).await, ["push"]);
+    assert!(world.work(day(500), &wrote).await.is_empty());
     let row = |id| world.store.event(day(0), id);
     assert_eq!(row(open).await.unwrap().unwrap().0.deliveries[0].status, Status::Succeeded);
     assert_eq!(row(young).await.unwrap().unwrap().0.deliveries[0].status, Status::Succeeded);
