@@ -7,6 +7,7 @@ mod clock;
 mod command;
 mod configuration;
 mod demo;
+mod housekeeping;
 mod installation;
 mod rehearse;
 mod sender;

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use super::{Context, Refused, ledger, map};
 use crate::configuration::{Configuration, Destination, SourceOf};
 use crate::installation::{self, Installation, Running, url};
-use crate::{clock, demo, telemetry};
+use crate::{clock, demo, housekeeping, telemetry};
 
 /// From the request to stop to the end of the process.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -34,8 +34,6 @@ const INGEST_STOPS_WITHIN: Duration = Duration::from_secs(3);
 const WORKER_STOPS_WITHIN: Duration = Duration::from_secs(4);
 /// How often the ledger is swept for what no wakeup told of.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// How often metrics are tidied up.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Args, Clone, Default)]
 pub struct Up {
@@ -113,7 +111,9 @@ async fn prepare(context: &Context) -> Result<(Installation, Option<sandbox::San
     }
     demo::prepare(&context.data)?;
     let listener = bind("sandbox", SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    let sandbox = sandbox::Sandbox::serve(listener, 1, sandbox::Options::default(), clock::now);
+    // A CRM does not forget when its client restarts.
+    let (journal, options) = (context.data.join("sandbox.jsonl"), sandbox::Options::default());
+    let sandbox = sandbox::Sandbox::serve_with_journal(listener, 1, options, &journal, clock::now);
     let sandbox = sandbox.map_err(|error| Refused::because(format!("the sandbox cannot start: {error}")))?;
     let configuration = demo::load(&context.data, &url(sandbox.address()), &context.environment)?;
     Ok((Installation { configuration, data: context.data.clone(), demo: true }, Some(sandbox)))
@@ -259,7 +259,7 @@ impl Parts {
         let (stop_worker, stopping) = watch::channel(false);
         let worker = tokio::spawn(worker::run(engine, self.queue.clone(), settings, stopping));
 
-        let handle = self.metrics.clone();
+        let (handle, kept) = (self.metrics.clone(), self.store.clone());
         let console = ledger::console(configuration, self.store, self.queue, self.tokens, Arc::new(move || handle.render()));
         match console.store.unfinished_replays().await {
             Ok(unfinished) => console::resume_replays(&console, unfinished),
@@ -273,13 +273,7 @@ impl Parts {
                 tracing::error!(%error, "the admin listener broke");
             }
         });
-        let metrics = self.metrics;
-        let upkeep = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(UPKEEP).await;
-                metrics.run_upkeep();
-            }
-        });
+        let upkeep = tokio::spawn(housekeeping::run(kept, self.metrics, configuration.retention));
         Ok(Started { ingest: (stop_ingest, ingest), worker: (stop_worker, worker), admin: (stop_admin, admin), upkeep })
     }
 }
@@ -347,7 +341,7 @@ fn announce(context: &Context, installation: &Installation, running: &Running, t
         text.push_str(&format!("  token     {token}\n"));
     }
     if let Some(sandbox) = &running.sandbox {
-        text.push_str(&format!("  sandbox   {sandbox}/_sandbox/records   (in memory: its records end with this process)\n"));
+        text.push_str(&format!("  sandbox   {sandbox}/_sandbox/records\n"));
     }
     if installation.demo {
         text.push_str(&suggestions(context, running));

@@ -103,15 +103,15 @@ fn windows(events: &[EventRow], entries: &[RecordEntry], whole: Option<&BTreeSet
     windows
 }
 
-/// Steps that happened at one time are in this order.
+/// Steps that happened at one time are in this order: one transaction settles what came back before it claims what comes next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Request,
     Event,
     Person,
-    Claim,
     Result,
     End,
+    Claim,
 }
 
 #[derive(Default)]
