@@ -462,6 +462,19 @@ impl Routes {
         self.destinations.get(destination).into_iter().flatten().map(|(object, _)| object.as_str())
     }
 
+    /// After how long the owner of such an event's delivery is to be told that it has not ended; `None`: not at all.
+    pub fn alert_after(&self, source: &str, event_type: &str, destination: &str, object: &str) -> Option<Duration> {
+        let leads_there = |route: &&Route| {
+            route.to == destination && route.object == object && fits(&route.source, source) && fits(&route.event, event_type)
+        };
+        self.routes.iter().find(leads_there)?.alert_after
+    }
+
+    /// The shortest [`Routes::alert_after`] of all routes.
+    pub fn alert_after_min(&self) -> Option<Duration> {
+        self.routes.iter().filter_map(|route| route.alert_after).min()
+    }
+
     /// The CRM fields that an event sets on an object: the mapped ones, or for a deletion what its route says instead.
     /// `None` if the destination has no such object.
     pub fn crm_fields(&self, destination: &str, object: &str, event: &Event) -> Option<BTreeMap<String, Value>> {

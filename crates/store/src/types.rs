@@ -561,3 +561,22 @@ pub struct Retained {
     /// There is more to do: call again, after a pause that lets others write.
     pub more: bool,
 }
+
+/// An open delivery that has been on its way for long.
+#[derive(Clone, Debug)]
+pub struct LongOpen {
+    /// Which one.
+    pub delivery: DeliveryId,
+    /// The destination's name.
+    pub destination: String,
+    /// The CRM's object.
+    pub object: String,
+    /// Who looks after it.
+    pub owner: Option<String>,
+    /// The source's name.
+    pub source: String,
+    /// What happened.
+    pub event_type: String,
+    /// When it arrived.
+    pub received_at: Time,
+}

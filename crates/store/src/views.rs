@@ -181,6 +181,18 @@ impl Store {
         self.viewed()?.rejected_one(id).await
     }
 
+    /// Open deliveries whose events arrived before a moment; at most 1,000. A memory ledger has none to show.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.open_since(before, limit).await,
+            Arm::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Ledger-wide numbers.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod engine;
 mod metrics;
+mod overdue;
 mod run;
 
 pub use engine::{Engine, Target};

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::{Engine, Target};
 use crate::metrics;
+use crate::overdue::Overdue;
 
 /// How the loops run.
 #[derive(Clone)]
@@ -68,11 +69,13 @@ async fn listen(queue: Queue, bells: BTreeMap<String, Arc<Notify>>, mut stop: wa
 /// The net under every wakeup.
 async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Notify>>, settings: Settings, mut stop: watch::Receiver<bool>) {
     let names: Vec<&str> = bells.keys().map(String::as_str).collect();
+    let mut overdue = Overdue::default();
     loop {
         match engine.store.sweep((settings.now)(), &names).await {
             Ok(wakeups) => wakeups.iter().filter_map(|wakeup| bells.get(&wakeup.destination)).for_each(|bell| bell.notify_one()),
             Err(error) => tracing::warn!(%error, "the sweep could not read the ledger; it tries again"),
         }
+        overdue.look(&engine, (settings.now)()).await;
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,

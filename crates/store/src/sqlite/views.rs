@@ -4,6 +4,7 @@ mod dead_letters;
 mod events;
 mod find;
 mod numbers;
+mod overdue;
 mod rejected;
 mod retention;
 mod trace;

@@ -1,0 +1,31 @@
+//! Open deliveries that have been on their way for long.
+
+use model::{DeliveryId, IdGenerator, Time};
+
+use super::super::Sqlite;
+use super::super::row::get;
+use super::page;
+use crate::Error;
+use crate::types::LongOpen;
+
+impl Sqlite {
+    /// Those whose events arrived before a moment, oldest first. The time is in the id, and the index of open deliveries begins with it.
+    pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
+        let sql = "select d.id, n.text as destination, o.text as object, d.owner, s.text as source, e.event_type, e.received_at from delivery d \
+                   join name n on n.id = d.destination_id join name o on o.id = d.object_id join event e on e.id = (d.id & ~63) \
+                   join name s on s.id = e.source_id where d.state = 0 and d.id < ? order by d.destination_id, d.id limit ?";
+        let rows = sqlx::query(sql).bind(IdGenerator::floor(before)).bind(page(limit)).fetch_all(&self.readers).await?;
+        let row = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(LongOpen {
+                delivery: DeliveryId(get(row, "id")?),
+                destination: get(row, "destination")?,
+                object: get(row, "object")?,
+                owner: get(row, "owner")?,
+                source: get(row, "source")?,
+                event_type: get(row, "event_type")?,
+                received_at: Time(get(row, "received_at")?),
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+}
