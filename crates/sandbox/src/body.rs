@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// Names and values in the order they came. A list, because a record is read once from end to end and building a map for each
@@ -15,6 +16,12 @@ impl Body {
     pub fn take(&mut self, name: &str) -> Option<Value> {
         let place = self.0.iter().position(|(held, _)| held.eq_ignore_ascii_case(name))?;
         Some(self.0.remove(place).1)
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

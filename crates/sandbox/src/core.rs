@@ -13,8 +13,13 @@ use crate::credentials::{Credentials, Sessions};
 use crate::faults::{Dice, Fault, Faults};
 use crate::http::{Exchange, HttpReply, HttpRequest};
 use crate::salesforce::{self, Ask, Refusal, What};
+use crate::sheet::record_id;
 use crate::surface;
 use crate::writes::{Org, Write};
+
+mod kept;
+
+pub(crate) use kept::Changes;
 
 /// Calls kept in the log.
 const MAX_CALLS: usize = 100_000;
@@ -150,14 +155,14 @@ enum Asked {
 }
 
 /// What the log says about a call before it is known what becomes of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Head {
     method: String,
     path: String,
     call: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Late {
     head: Head,
     version: String,
@@ -200,6 +205,8 @@ pub struct Core {
     day: Option<Time>,
     calls_today: u64,
     stats: Stats,
+    /// What a journal has not been told yet, if there is one.
+    marks: Option<kept::Marks>,
 }
 
 impl fmt::Debug for Core {
@@ -232,6 +239,7 @@ impl Core {
             day: None,
             calls_today: 0,
             stats: Stats::default(),
+            marks: None,
         }
     }
 
@@ -263,8 +271,12 @@ impl Core {
     pub fn advance(&mut self, now: Time) {
         self.faults_since.get_or_insert(now);
         while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
-            let at = entry.key().0;
+            let place = *entry.key();
+            let at = place.0;
             let Late { head, version, write } = entry.remove();
+            if let Some(marks) = &mut self.marks {
+                marks.landed.push(place);
+            }
             let mut ended = self.write(write, &version, &BTreeSet::new(), false, at);
             ended.reply = None;
             self.log(head, &mut ended, at);
@@ -289,7 +301,14 @@ impl Core {
 
     /// Forgets everything and starts again with the seed and the options of the start.
     pub fn reset(&mut self) {
+        let kept = self.marks.is_some();
         *self = Self::new(self.seed, self.options.clone());
+        if kept {
+            self.keep_changes();
+        }
+        if let Some(marks) = &mut self.marks {
+            marks.emptied = true;
+        }
     }
 
     /// The counts so far.
@@ -300,10 +319,10 @@ impl Core {
     /// Every record, deleted ones included, of one dialect and object or of all. A deleted record makes room for a new one of the same key.
     pub fn records(&self, crm: Option<&str>, object: Option<&str>) -> impl Iterator<Item = RecordView> {
         let wanted = crm.is_none_or(|name| name == salesforce::CRM);
-        self.org.rows(object).filter(move |_| wanted).map(|(object, id, row)| RecordView {
+        self.org.rows(object).filter(move |_| wanted).map(|(object, number, row)| RecordView {
             crm: salesforce::CRM.into(),
-            object: object.into(),
-            id,
+            object: object.name.into(),
+            id: record_id(object, number),
             key: row.key(),
             fields: row.fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
             creates: row.creates,
@@ -431,6 +450,9 @@ impl Core {
         let records = write.keys().map(|key| Touched { key, result: "late".into() }).collect();
         self.last_late += 1;
         self.late.insert((due, self.last_late), Late { head, version, write });
+        if let Some(marks) = &mut self.marks {
+            marks.postponed.push((due, self.last_late));
+        }
         Ended { reply: None, applied: false, records, refused: 0 }
     }
 

@@ -1,7 +1,8 @@
 //! The only code that pretends to be a CRM, and misbehaves on request.
 //!
 //! [`Core`] is the CRM itself: a state machine without sockets, clock or real chance, which a simulation drives with its own
-//! time. [`Sandbox`] puts it behind a listener and makes its faults real: connections are cut, answers come late.
+//! time. [`Sandbox`] puts it behind a listener and makes its faults real: connections are cut, answers come late. With a journal
+//! its records outlive the process.
 //! What it speaks today is Salesforce's REST dialect; every record and call carries its dialect's name.
 
 mod body;
@@ -9,6 +10,7 @@ mod core;
 mod credentials;
 mod faults;
 mod http;
+mod journal;
 mod query;
 mod records;
 mod salesforce;
@@ -22,4 +24,5 @@ pub use crate::core::{CallView, Core, Options, RecordView, Stats, Touched};
 pub use crate::credentials::{Credentials, WrongCredentials};
 pub use crate::faults::{Faults, WrongFault};
 pub use crate::http::{Exchange, HttpReply, HttpRequest};
+pub use crate::journal::WrongJournal;
 pub use crate::server::{MAX_BODY_BYTES, Sandbox};

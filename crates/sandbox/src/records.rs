@@ -52,7 +52,9 @@ pub(crate) struct Table {
     live: usize,
     last: u64,
     /// What each changed row was before, while a change may still be undone.
-    journal: Option<Vec<(u64, Option<Row>)>>,
+    undo: Option<Vec<(u64, Option<Row>)>>,
+    /// The rows that have changed since somebody asked, if somebody does.
+    changed: Option<BTreeSet<u64>>,
 }
 
 impl Table {
@@ -115,8 +117,11 @@ impl Table {
     /// Applies changes to a live row in place; null clears a field.
     pub fn update(&mut self, number: u64, changes: Vec<(Arc<str>, Value)>, now: Time) {
         let Some(row) = self.rows.get_mut(&number).filter(|row| !row.deleted) else { return };
-        if let Some(journal) = &mut self.journal {
-            journal.push((number, Some(row.clone())));
+        if let Some(undo) = &mut self.undo {
+            undo.push((number, Some(row.clone())));
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.insert(number);
         }
         for (field, value) in changes {
             if let Some(index) = self.indexes.get_mut(&field).filter(|_| row.fields.get(&field) != Some(&value)) {
@@ -144,22 +149,38 @@ impl Table {
         self.put(number, Some(row));
     }
 
+    /// From here on remembers which rows change.
+    pub fn keep_changes(&mut self) {
+        self.changed = Some(BTreeSet::new());
+    }
+
+    /// The rows that have changed since the last time.
+    pub fn take_changed(&mut self) -> BTreeSet<u64> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts a row back under its number, or takes it out; new rows are numbered from beyond it.
+    pub fn restore(&mut self, number: u64, row: Option<Row>) {
+        self.last = self.last.max(number);
+        self.put(number, row);
+    }
+
     /// From here on changes can be undone.
     pub fn begin(&mut self) {
-        self.journal = Some(Vec::new());
+        self.undo = Some(Vec::new());
     }
 
     /// Keeps the changes since [`Table::begin`], or takes them all back.
     pub fn end(&mut self, keep: bool) {
-        let Some(journal) = self.journal.take() else { return };
+        let Some(undo) = self.undo.take() else { return };
         if !keep {
-            for (number, before) in journal.into_iter().rev() {
+            for (number, before) in undo.into_iter().rev() {
                 self.put(number, before);
             }
         }
     }
 
-    /// How rows come and go, so that indexes, counts and journal always agree with them.
+    /// How rows come and go, so that indexes, counts and what may be undone always agree with them.
     fn put(&mut self, number: u64, new: Option<Row>) {
         let old = self.rows.remove(&number);
         for (field, index) in &mut self.indexes {
@@ -187,8 +208,11 @@ impl Table {
             }
             self.rows.insert(number, row);
         }
-        if let Some(journal) = &mut self.journal {
-            journal.push((number, old));
+        if let Some(undo) = &mut self.undo {
+            undo.push((number, old));
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.insert(number);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Shapes, codes and limits follow the vendor's documentation of REST API v68.0, its OAuth flows, sObject Collections and SOQL.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -28,17 +29,17 @@ const MAX_COLLECTION: usize = 200;
 const MAX_HEAD_BYTES: usize = 16_384;
 
 /// What the CRM says no with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
     pub status: u16,
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     pub fields: Vec<String>,
 }
 
 impl Refusal {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new() }
+        Self { status, code: code.into(), message: message.into(), fields: Vec::new() }
     }
 
     pub fn of(mut self, field: &str) -> Self {
@@ -429,12 +430,12 @@ pub(crate) fn reply_to_write(way: Way, collection: bool, version: &str, ran: &Re
 pub(crate) fn touched(results: Vec<Ran>) -> Vec<Touched> {
     let one = |ran: Ran| {
         let result = match ran.result {
-            Ok(Done::Created(_)) => "created",
-            Ok(Done::Updated(_)) => "updated",
-            Ok(Done::Deleted(_)) => "deleted",
+            Ok(Done::Created(_)) => "created".into(),
+            Ok(Done::Updated(_)) => "updated".into(),
+            Ok(Done::Deleted(_)) => "deleted".into(),
             Err(refusal) => refusal.code,
         };
-        Touched { key: ran.key, result: result.into() }
+        Touched { key: ran.key, result }
     };
     results.into_iter().map(one).collect()
 }

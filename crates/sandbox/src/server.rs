@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -16,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::core::{Core, Options};
-use crate::http::{HttpReply, HttpRequest};
+use crate::core::{self as crm, Core, Options};
+use crate::http::{Exchange, HttpReply, HttpRequest};
+use crate::journal::{Journal, WrongJournal};
+use crate::salesforce::Refusal;
 
 /// The largest request body.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -45,11 +48,12 @@ struct Cut;
 
 struct Served<N> {
     core: Arc<Mutex<Core>>,
+    journal: Option<Mutex<Journal>>,
     now: N,
 }
 
 impl Sandbox {
-    /// Serves a new [`Core`] on a listener; `now` is the clock it goes by.
+    /// Serves a new [`Core`] on a listener; `now` is the clock it goes by. Its records end with it.
     ///
     /// # Errors
     ///
@@ -58,10 +62,36 @@ impl Sandbox {
     where
         N: Fn() -> Time + Send + Sync + 'static,
     {
+        Self::start(listener, Core::new(seed, options), None, now)
+    }
+
+    /// Serves what a journal holds, which it makes if there is none, and adds to it whatever changes before that is answered: it
+    /// survives the end of the process, however it comes, though perhaps not a power cut. Late writes land at their time also after
+    /// a restart; tokens, the log of calls (not its numbering) and faults set by request end with the process.
+    ///
+    /// While the journal cannot be written, every call is refused with 503 and a line in the log.
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot be read or written, is in use or damaged; or the listener has no address.
+    pub fn serve_with_journal<N>(listener: TcpListener, seed: u64, options: Options, path: &Path, now: N) -> Result<Self, WrongJournal>
+    where
+        N: Fn() -> Time + Send + Sync + 'static,
+    {
+        let mut core = Core::new(seed, options);
+        let journal = Journal::open(path, &mut core)?;
+        Self::start(listener, core, Some(journal), now).map_err(|error| WrongJournal::Unusable { path: path.into(), error })
+    }
+
+    fn start<N>(listener: TcpListener, core: Core, journal: Option<Journal>, now: N) -> io::Result<Self>
+    where
+        N: Fn() -> Time + Send + Sync + 'static,
+    {
         let address = listener.local_addr()?;
-        let core = Arc::new(Mutex::new(Core::new(seed, options)));
+        let core = Arc::new(Mutex::new(core));
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, Arc::new(Served { core: core.clone(), now }), stopped));
+        let served = Served { core: core.clone(), journal: journal.map(Mutex::new), now };
+        let accepting = tokio::spawn(accept(listener, Arc::new(served), stopped));
         Ok(Self { core, address, stop, accepting })
     }
 
@@ -177,12 +207,33 @@ impl<N: Fn() -> Time> Served<N> {
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let incoming = Core::read(&HttpRequest { method: head.method.as_str(), target, headers: &headers, body: &body });
         let now = (self.now)();
-        let exchange = self.core.lock().unwrap_or_else(PoisonError::into_inner).take(incoming, now);
+        let exchange = self.exchange(incoming, now);
         if !exchange.latency.is_zero() {
             tokio::time::sleep(exchange.latency).await;
         }
         exchange.reply.map(respond).ok_or(Cut)
     }
+
+    /// One exchange, after which the journal holds what it changed.
+    fn exchange(&self, incoming: crm::Incoming, now: Time) -> Exchange {
+        let mut core = lock(&self.core);
+        let Some(journal) = &self.journal else { return core.take(incoming, now) };
+        let mut journal = lock(journal);
+        // First what could not be written before: nothing is built on, or read from, what a restart would forget.
+        let kept = journal.settle().and_then(|()| {
+            let exchange = core.take(incoming, now);
+            journal.keep(&mut core).map(|()| exchange)
+        });
+        kept.unwrap_or_else(|error| {
+            tracing::error!(%error, "the sandbox cannot write its journal and refuses every call until it can; is the disk full?");
+            let says = "The sandbox cannot write its journal; its log says why.";
+            Exchange { reply: Some(Refusal::new(503, "SERVER_UNAVAILABLE", says).reply()), latency: Duration::ZERO }
+        })
+    }
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn respond(reply: HttpReply) -> Response<Full<Bytes>> {
@@ -194,4 +245,73 @@ fn respond(reply: HttpReply) -> Response<Full<Bytes>> {
         }
     }
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    type Crm = Served<fn() -> Time>;
+
+    fn crm(path: &Path) -> Crm {
+        let mut core = Core::new(7, Options { latency: Duration::ZERO, ..Options::default() });
+        let journal = Mutex::new(Journal::open(path, &mut core).unwrap());
+        Served { core: Arc::new(Mutex::new(core)), journal: Some(journal), now: || Time(0) }
+    }
+
+    fn call(crm: &Crm, method: &str, target: &str) -> u16 {
+        let headers = [("authorization", "Bearer t"), ("content-type", "application/json")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let body = br#"{"LastName":"Stone","Company":"Example"}"#;
+        let incoming = Core::read(&HttpRequest { method, target, headers: &headers, body });
+        crm.exchange(incoming, Time(0)).reply.unwrap().status
+    }
+
+    fn lead(key: &str) -> String {
+        format!("/services/data/v68.0/sobjects/Lead/Ext_Id__c/{key}")
+    }
+
+    #[test]
+    fn while_the_journal_cannot_be_written_every_call_is_refused_and_nothing_is_applied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sandbox.jsonl");
+        let served = crm(&path);
+        assert_eq!(call(&served, "PATCH", &lead("a")), 201);
+        // Open for reading only, it fails as a full disk does, also at cutting off what may be torn.
+        let writable = lock(served.journal.as_ref().unwrap()).exchange(File::open(&path).unwrap());
+        for (method, target) in [("PATCH", lead("b")), ("PATCH", lead("c")), ("GET", lead("b")), ("GET", "/_sandbox/records".into())] {
+            assert_eq!(call(&served, method, &target), 503, "{method} {target}");
+        }
+        assert!(lock(&served.core).records(None, None).all(|record| record.key.as_deref() != Some("c")), "not on top of what is owed");
+        lock(served.journal.as_ref().unwrap()).exchange(writable);
+        assert_eq!(call(&served, "PATCH", &lead("d")), 201);
+        let before: Vec<_> = lock(&served.core).records(None, None).collect();
+        drop(served);
+        let after: Vec<_> = lock(&crm(&path).core).records(None, None).collect();
+        assert_eq!((after.len(), &after), (3, &before), "a and d, and b, which was only refused");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_written_anew_while_it_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sandbox.jsonl");
+        let served = crm(&path);
+        for key in ["a", "b", "a", "a", "a", "a"] {
+            call(&served, "PATCH", &lead(key));
+        }
+        let grown = std::fs::metadata(&path).unwrap().len();
+        lock(served.journal.as_ref().unwrap()).rewrite_soon();
+        call(&served, "PATCH", &lead("a"));
+        assert!(std::fs::metadata(&path).unwrap().len() < grown);
+        let other = Journal::open(&path, &mut Core::new(7, Options::default()));
+        assert!(matches!(other, Err(WrongJournal::InUse(_))), "the new file is ours as well");
+        call(&served, "PATCH", &lead("c"));
+        let before: Vec<_> = lock(&served.core).records(None, None).collect();
+        drop(served);
+        let after: Vec<_> = lock(&crm(&path).core).records(None, None).collect();
+        assert_eq!((after.len(), &after), (3, &before));
+    }
 }

@@ -147,6 +147,21 @@ impl Sheet {
         Ok(record_id(self.object, number))
     }
 
+    /// Puts a record back as it was, or takes it out. Its fields, and the one it was written by, become this object's again.
+    pub fn restore(&mut self, number: u64, row: Option<Row>) -> Result<(), Refusal> {
+        let row = match row {
+            None => None,
+            Some(row) => {
+                let known = |(name, value): (Arc<str>, Value)| (self.column(&name).map_or(name, |(column, _)| column), value);
+                let fields = row.fields.into_iter().map(known).collect();
+                let key_field = row.key_field.map(|field| self.key_column(&field)).transpose()?;
+                Some(Row { fields, key_field, ..row })
+            }
+        };
+        self.table.restore(number, row);
+        Ok(())
+    }
+
     /// The live rows whose field has one of these values.
     pub fn matching(&self, column: &str, values: &[Option<String>]) -> Result<BTreeSet<u64>, Refusal> {
         let live = |number: &u64| self.table.row(*number).is_some_and(|row| !row.deleted);

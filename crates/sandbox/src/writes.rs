@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::Time;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::body::Body;
@@ -18,7 +19,7 @@ use crate::sheet::{Sheet, parse_id, record_id};
 const PAGE: usize = 2_000;
 
 /// What a write does to the records it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Way {
     Upsert { update_only: bool },
     Create,
@@ -27,7 +28,7 @@ pub(crate) enum Way {
 }
 
 /// Which record is meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Locate {
     New,
     Id(String),
@@ -35,7 +36,7 @@ pub(crate) enum Locate {
 }
 
 /// One record of a write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub object: String,
     pub by: Locate,
@@ -43,7 +44,7 @@ pub(crate) struct Target {
 }
 
 /// A write of one record or of a collection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Write {
     pub way: Way,
     pub collection: bool,
@@ -88,6 +89,8 @@ pub(crate) struct Ran {
 #[derive(Debug, Default)]
 pub(crate) struct Org {
     sheets: BTreeMap<&'static str, Sheet>,
+    /// Whether the tables remember what changes.
+    kept: bool,
 }
 
 pub(crate) type Changes = Vec<(Arc<str>, Value)>;
@@ -97,19 +100,48 @@ impl Org {
         self.sheets.values().map(|sheet| sheet.table.live()).sum()
     }
 
-    fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.sheets.values().map(|sheet| sheet.table.held()).sum()
     }
 
-    /// Every record with its object and id, deleted ones included.
-    pub fn rows(&self, object: Option<&str>) -> impl Iterator<Item = (&'static str, String, &Row)> {
+    /// Every record with its object and number, deleted ones included.
+    pub fn rows(&self, object: Option<&str>) -> impl Iterator<Item = (&'static Object, u64, &Row)> {
         let wanted = self.sheets.values().filter(move |sheet| object.is_none_or(|name| name.eq_ignore_ascii_case(sheet.object.name)));
-        wanted.flat_map(|sheet| sheet.table.rows().map(|(number, row)| (sheet.object.name, record_id(sheet.object, number), row)))
+        wanted.flat_map(|sheet| sheet.table.rows().map(|(number, row)| (sheet.object, number, row)))
+    }
+
+    pub fn row(&self, object: &str, number: u64) -> Option<&Row> {
+        self.sheets.get(object)?.table.row(number)
+    }
+
+    /// From here on remembers which rows change.
+    pub fn keep_changes(&mut self) {
+        self.kept = true;
+        self.sheets.values_mut().for_each(|sheet| sheet.table.keep_changes());
+    }
+
+    /// The objects and numbers of the rows that have changed since the last time.
+    pub fn take_changed(&mut self) -> Vec<(&'static str, u64)> {
+        let changed =
+            |(&name, sheet): (&&'static str, &mut Sheet)| sheet.table.take_changed().into_iter().map(move |number| (name, number));
+        self.sheets.iter_mut().flat_map(changed).collect()
+    }
+
+    /// Puts a record back, or takes it out; false if there is no such object.
+    pub fn restore(&mut self, object: &str, number: u64, row: Option<Row>) -> bool {
+        self.sheet(object).is_ok_and(|sheet| sheet.restore(number, row).is_ok())
     }
 
     fn sheet(&mut self, name: &str) -> Result<&mut Sheet, Refusal> {
         let object = schema::object(name).ok_or_else(Refusal::not_found)?;
-        Ok(self.sheets.entry(object.name).or_insert_with(|| Sheet::new(object)))
+        let kept = self.kept;
+        Ok(self.sheets.entry(object.name).or_insert_with(|| {
+            let mut sheet = Sheet::new(object);
+            if kept {
+                sheet.table.keep_changes();
+            }
+            sheet
+        }))
     }
 
     /// Applies a write. `locked` are the places of records that meet a lock; `room` is the most rows that may be held.

@@ -1,6 +1,7 @@
 //! `onceward sandbox`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -28,6 +29,9 @@ pub struct Sandbox {
     /// Who is let in: `client-id:secret,…,token,…`. Default: anyone.
     #[arg(long, value_name = "LIST")]
     credentials: Option<sandbox::Credentials>,
+    /// Keep the records in this file, so that they are there again after a restart. Default: they end with the process.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
 }
 
 /// Serves a sandbox until it is told to stop.
@@ -35,8 +39,13 @@ pub async fn run(context: &Context, asked: Sandbox) -> Result<(), Refused> {
     let listener = TcpListener::bind(asked.listen).await.map_err(|error| up::cannot_listen("sandbox", asked.listen, &error))?;
     let credentials = asked.credentials.unwrap_or_default();
     let options = sandbox::Options { latency: asked.latency, faults: asked.faults, credentials, ..sandbox::Options::default() };
-    let sandbox = sandbox::Sandbox::serve(listener, asked.seed, options, clock::now)
-        .map_err(|error| Refused::because(format!("the sandbox cannot start: {error}")))?;
+    let sandbox = match &asked.journal {
+        Some(path) => {
+            sandbox::Sandbox::serve_with_journal(listener, asked.seed, options, path, clock::now).map_err(|error| error.to_string())
+        }
+        None => sandbox::Sandbox::serve(listener, asked.seed, options, clock::now).map_err(|error| error.to_string()),
+    };
+    let sandbox = sandbox.map_err(|error| Refused::because(format!("the sandbox cannot start: {error}")))?;
     let url = format!("http://{}", sandbox.address());
     let text = format!(
         "The sandbox listens on {url}\n  records   curl {url}/_sandbox/records\n  calls     curl {url}/_sandbox/calls\nCtrl-C stops it."

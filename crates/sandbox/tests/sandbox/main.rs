@@ -3,6 +3,7 @@
 
 mod dialect;
 mod faults;
+mod journal;
 mod socket;
 mod surface;
 mod tokens;
