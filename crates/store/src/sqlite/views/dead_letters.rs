@@ -20,7 +20,7 @@ macro_rules! fitting {
     ($head:literal, $tail:literal) => {
         concat!(
             $head,
-            " from dead_letter l where l.delivery_id >= ?1 and l.delivery_id <= ?2 + 1 ",
+            " from dead_letter l where l.delivery_id >= ?1 and l.delivery_id <= ?2 ",
             "and (?3 is null or case ?3 when '' then l.destination_id is null else l.destination_id = (select id from name where text = ?3) end) ",
             "and (?4 is null or l.source_id = (select id from name where text = ?4)) and (?5 is null or l.reason = ?5) ",
             "and (?6 is null or l.owner = ?6) and (?7 is null or l.failed_at >= ?7) and (?8 is null or l.failed_at < ?8) ",
@@ -33,7 +33,7 @@ macro_rules! fitting {
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
 
 fn bind<'q>(query: Query<'q>, filter: &'q DeadLetterFilter) -> Query<'q> {
-    let before = filter.after.map_or(i64::MAX, |after| after.0);
+    let before = filter.after.map_or(i64::MAX, |after| after.0.saturating_sub(1));
     query
         .bind(filter.id.map_or(0, |id| id.0))
         .bind(filter.id.map_or(before, |id| id.0.min(before)))

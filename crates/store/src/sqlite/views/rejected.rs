@@ -32,7 +32,7 @@ impl Sqlite {
         sqlx::query(
             "delete from rejected where id in (select id from (select id, at, row_number() over newest as place, \
              sum(length(sealed)) over newest as held from rejected where source_id = ? window newest as (order by id desc)) \
-             where place > ? + 1 or held > ? or at < ?)",
+             where place > ? or held > ? or at < ?)",
         )
         .bind(source)
         .bind(i64::from(bounds.rows_max))

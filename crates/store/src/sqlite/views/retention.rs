@@ -55,7 +55,7 @@ const EVENTS: Kind = Kind {
     next: next!("event"),
     statements: &[
         "delete from event where id > ?1 and id <= ?2 and not exists (select 1 from delivery d left join dead_letter l on l.delivery_id = d.id \
-         where d.id between event.id and event.id + 63 and (l.delivery_id is not null))",
+         where d.id between event.id and event.id + 63 and (d.state = 0 or l.delivery_id is not null))",
         "delete from delivery where id > ?1 and id <= ?2 + 63 and not exists (select 1 from event e where e.id = (delivery.id & ~63))",
     ],
 };

@@ -97,7 +97,7 @@ fn windows(events: &[EventRow], entries: &[RecordEntry], whole: Option<&BTreeSet
     for (event, delivery) in events.iter().flat_map(|event| event.deliveries.iter().map(move |delivery| (event, delivery))) {
         let Some(record) = delivery.record else { continue };
         let life = (event.received_at, delivery.ended_at.unwrap_or(always.1));
-        let window = windows.entry(record).or_insert(always);
+        let window = windows.entry(record).or_insert(life);
         *window = (window.0.min(life.0), window.1.max(life.1));
     }
     windows
