@@ -60,13 +60,14 @@ impl Onceward {
     pub async fn with(setup: Setup) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let latency = Duration::from_millis(setup.latency_millis);
-        let options = Options { latency, faults: setup.faults.parse().unwrap(), ..Options::default() };
+        let token_life = Duration::from_millis(setup.token_life_millis);
+        let options = Options { latency, token_life, faults: setup.faults.parse().unwrap(), ..Options::default() };
         let sandbox = Sandbox::serve(listener, 1, options, now).unwrap();
         let crm = format!("http://{}", sandbox.address());
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
-        let file = folder.path().join("onceward.toml");
+        let file = folder.path().join("pipeline.toml");
         std::fs::write(&file, setup.configuration(&data, &crm)).unwrap();
         let arguments = vec!["--config".to_owned(), file.display().to_string()];
         Self::open(folder, arguments, Some(sandbox), Some(crm))
@@ -77,7 +78,9 @@ impl Onceward {
         let http = client();
         let said = |name: &str| listening[name].as_str().unwrap_or_else(|| panic!("no `{name}` in {listening}")).to_owned();
         let crm = Crm { base: crm.unwrap_or_else(|| said("sandbox")), http: http.clone() };
-        let admin = Admin { base: said("admin"), token: said("admin_token"), http: http.clone() };
+        // None is generated where some are configured.
+        let token = listening["admin_token"].as_str().unwrap_or_default().to_owned();
+        let admin = Admin { base: said("admin"), token, http: http.clone() };
         let public = said("public");
         Self { crm, admin, public, http, listening, folder, arguments, process, _sandbox: sandbox }
     }
@@ -86,7 +89,7 @@ impl Onceward {
     pub fn restart(&mut self) {
         let (process, listening) = launch(self.folder.path(), &self.arguments);
         self.process = process;
-        for (name, held) in [("admin", &mut self.admin.base), ("public", &mut self.public), ("admin_token", &mut self.admin.token)] {
+        for (name, held) in [("admin", &mut self.admin.base), ("public", &mut self.public)] {
             *held = listening[name].as_str().unwrap().to_owned();
         }
         if let Some(sandbox) = listening["sandbox"].as_str() {

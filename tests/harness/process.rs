@@ -2,13 +2,15 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// A process of ours that dies with the test.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
+    /// Its standard output, but for the line that said it is ready.
+    said: Arc<Mutex<String>>,
 }
 
 /// How many lines of the log a failing test shows.
@@ -28,14 +30,19 @@ impl Process {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (tell, told) = mpsc::channel();
         // Reads on after the line, so that the process never waits for a full pipe.
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(seen) = ready(&line) {
                     let _ = tell.send(seen);
+                } else if let Ok(mut heard) = heard.lock() {
+                    heard.push_str(&line);
+                    heard.push('\n');
                 }
             }
         });
-        let process = Self { child, log: log.to_owned() };
+        let process = Self { child, log: log.to_owned(), said };
         let seen = told.recv_timeout(Duration::from_secs(20));
         let seen = seen.unwrap_or_else(|_| panic!("{program} did not say that it is ready; it said:\n{}", process.tail()));
         (process, seen)
@@ -44,7 +51,8 @@ impl Process {
     fn tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+        let said = self.said.lock().map(|said| said.clone()).unwrap_or_default();
+        said + &lines[lines.len().saturating_sub(SHOWN)..].join("\n")
     }
 
     /// Its process id.

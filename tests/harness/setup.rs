@@ -1,13 +1,14 @@
 use std::path::Path;
 
 /// The secrets of the configuration, by the names of their environment variables.
-pub const ENVIRONMENT: [(&str, &str); 6] = [
+pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("ONCEWARD_KEY", "b25jZXdhcmQtdGVzdHMtc2VhbGluZy1rZXktMzJieXQ="),
     ("FORMS_SECRET", "whsec_Y2FuYXJ5LWZvcm1zLXNlY3JldC0wMTIzNDU2Nzg5"),
     ("DESK_SECRET", "canary-desk-secret-4711"),
     ("HUB_SECRET", "canary-hub-secret-4712"),
     ("SF_SECRET", "canary-crm-secret-4713"),
     ("VIEWER_TOKEN", "canary-viewer-token-0123456789abcdef"),
+    ("OPERATOR_TOKEN", "canary-operator-token-0123456789abcdef"),
 ];
 
 /// What differs between the pipelines of the tests.
@@ -17,6 +18,8 @@ pub struct Setup {
     pub faults: &'static str,
     /// How long the CRM takes for an answer, in milliseconds.
     pub latency_millis: u64,
+    /// How long the CRM's tokens are good for, in milliseconds.
+    pub token_life_millis: u64,
     /// How long one call may take.
     pub call_timeout: &'static str,
     /// How long a write may land after it was sent.
@@ -30,7 +33,7 @@ pub struct Setup {
 impl Default for Setup {
     /// A CRM in good order, a call timeout of 2 s and a late-write window of 1 s.
     fn default() -> Self {
-        Self { faults: "", latency_millis: 5, call_timeout: "2s", late_window: "1s", destination: "", more: "" }
+        Self { faults: "", latency_millis: 5, token_life_millis: 3_600_000, call_timeout: "2s", late_window: "1s", destination: "", more: "" }
     }
 }
 
@@ -38,7 +41,7 @@ impl Setup {
     /// Three sources (`forms`: Standard Webhooks, trust 50; `desk`: a scheme of its own, trust 70; `hub`: GitHub's scheme, whose id is
     /// not signed), all leads to one Salesforce.
     pub(crate) fn configuration(&self, data: &Path, crm: &str) -> String {
-        let Self { faults: _, latency_millis: _, call_timeout, late_window, destination, more } = self;
+        let Self { faults: _, latency_millis: _, token_life_millis: _, call_timeout, late_window, destination, more } = self;
         let data = data.display();
         format!(
             r#"
@@ -46,6 +49,10 @@ impl Setup {
 url = "sqlite:{data}/onceward.db"
 [encryption]
 keys = [{{ env = "ONCEWARD_KEY" }}]
+# Each process is told its own; where none runs, nothing may answer in its place.
+[listen]
+public = "127.0.0.1:2"
+admin  = "127.0.0.1:1"
 
 [sources.forms]
 preset  = "standard-webhooks"

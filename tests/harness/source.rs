@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use model::secret::Secret;
-use model::signature::Verifier;
+use model::signature::{Scheme, Verifier};
 use model::source::{Source as Compiled, SourceDef};
 use model::{Received, Time};
 use serde_json::{Value, json};
@@ -109,19 +109,17 @@ impl Source {
         }
     }
 
-    fn compiled(self) -> Compiled {
-        let signature = |header: &str| {
-            format!(
-                r#"signature = {{ algorithm = "hmac-sha256", header = "{header}", encoding = "hex", prefix = "sha256=", signed = "{{body}}" }}"#
-            )
+    fn scheme(self) -> Scheme {
+        let header = match self {
+            Self::Forms => {
+                let definition: SourceDef = toml::from_str(r#"preset = "standard-webhooks""#).unwrap();
+                return Compiled::compile(self.name(), &definition).unwrap().scheme;
+            }
+            Self::Desk => "x-desk-signature",
+            Self::Hub => "x-hub-signature-256",
         };
-        let text = match self {
-            Self::Forms => r#"preset = "standard-webhooks""#.to_owned(),
-            Self::Desk => signature("x-desk-signature"),
-            Self::Hub => signature("x-hub-signature-256"),
-        };
-        let definition: SourceDef = toml::from_str(&text).unwrap();
-        Compiled::compile(self.name(), &definition).unwrap()
+        let text = format!("algorithm = 'hmac-sha256'\nheader = '{header}'\nencoding = 'hex'\nprefix = 'sha256='\nsigned = '{{body}}'");
+        toml::from_str(&text).unwrap()
     }
 
     fn secret(self) -> &'static str {
@@ -132,7 +130,7 @@ impl Source {
 
 /// What each of them signs with.
 static VERIFIERS: LazyLock<BTreeMap<Source, Verifier>> = LazyLock::new(|| {
-    let verifier = |source: Source| source.compiled().scheme.compile(&[Secret::new(source.secret()).unwrap()]).unwrap();
+    let verifier = |source: Source| source.scheme().compile(&[Secret::new(source.secret()).unwrap()]).unwrap();
     [Source::Forms, Source::Desk, Source::Hub].into_iter().map(|source| (source, verifier(source))).collect()
 });
 

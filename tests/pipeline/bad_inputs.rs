@@ -110,7 +110,8 @@ async fn malformed_requests_are_refused() {
         let whole = if smuggles { [bytes.as_slice(), &behind].concat() } else { bytes };
         let answer = ask(&onceward, &whole).await;
         assert!(expected.contains(&status(&answer)), "{name}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), usize::from(status(&answer) != 0), "{name}: {answer}");
+        let answers = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        assert_eq!(answers, usize::from(status(&answer) != 0), "{name}: {answer}");
         if status(&answer) == 405 {
             assert!(answer.to_lowercase().contains("\r\nallow: post"), "{name}: {answer}");
         }

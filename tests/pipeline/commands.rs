@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[tokio::test(flavor = "multi_thread")]
 async fn check_names_every_mistake_at_once() {
     let onceward = Onceward::start().await;
-    let good = std::fs::read_to_string(onceward.folder().join("onceward.toml")).unwrap();
+    let good = std::fs::read_to_string(onceward.folder().join("pipeline.toml")).unwrap();
     let checked = onceward.run(&["--json", "check"]).await;
     assert_eq!((checked.code, &checked.json()["ok"]), (0, &json!(true)), "{checked:?}");
 
@@ -75,7 +75,7 @@ async fn every_command_answers_in_json_and_ends_with_its_code() {
 
     let cases: [(&[&str], i32); 19] = [
         (&["check"], 0),
-        (&["migrate"], 0),
+        (&["migrate"], 1),
         (&["send", "--source", "desk", &file, "--repeat", "2"], 0),
         (&["send", "--source", "desk", &file, "--tamper"], 1),
         (&["send", "--source", "nobody", &file], 1),
@@ -128,10 +128,14 @@ async fn with_nothing_listening_reading_goes_to_the_ledger_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_one_ledger_or_port_says_what_to_do() {
     let onceward = Onceward::start().await;
+    let same_ledger = onceward.run(&["--public", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
+    assert_eq!(same_ledger.code, 1, "{same_ledger:?}");
+    assert!(same_ledger.err.contains("another process") && same_ledger.err.contains("onceward.db"), "{same_ledger:?}");
     let public = onceward.public.trim_start_matches("http://").to_owned();
-    let second = onceward.run(&["--public", &public, "--admin", "127.0.0.1:0"]).await;
-    assert_eq!(second.code, 1, "{second:?}");
-    assert!(second.err.contains(&public), "{second:?}");
+    let other = onceward.folder().join("other").display().to_string();
+    let same_port = onceward.run_bare(&["--data", &other, "--public", &public, "--admin", "127.0.0.1:0"]).await;
+    assert_eq!(same_port.code, 1, "{same_port:?}");
+    assert!(same_port.err.contains(&public) && same_port.err.contains("--public"), "{same_port:?}");
     onceward.accepted(&Lead::new(1).sent_by(Source::Forms), "accepted").await;
     onceward.until_idle(SOON).await;
 }

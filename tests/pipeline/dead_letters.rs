@@ -48,12 +48,12 @@ async fn a_lead_that_the_crm_refuses_has_a_reason_an_owner_and_a_remedy() {
 async fn a_replay_needs_a_reason_a_role_and_a_dead_letter() {
     let onceward = Onceward::with(Setup {
         more: "[[admin.tokens]]\nname = \"vera\"\nrole = \"viewer\"\ntoken = { env = \"VIEWER_TOKEN\" }\n\
-               [[admin.tokens]]\nname = \"otto\"\nrole = \"operator\"\ntoken = { env = \"DESK_SECRET\" }",
+               [[admin.tokens]]\nname = \"otto\"\nrole = \"operator\"\ntoken = { env = \"OPERATOR_TOKEN\" }",
         ..Setup::default()
     });
     let mut onceward = onceward.await;
     let viewer = onceward.admin.as_token(harness::ENVIRONMENT[5].1);
-    onceward.admin = onceward.admin.as_token(harness::ENVIRONMENT[2].1);
+    onceward.admin = onceward.admin.as_token(harness::ENVIRONMENT[6].1);
     let (event, row) = dead(&onceward, &refused(1)).await;
     let id = row["id"].as_str().unwrap();
 

@@ -20,6 +20,7 @@ const FAULTS: &str = "429=0.03,500-before=0.02,500-after=0.02,cut-before=0.01,cu
 const SETUP: Setup = Setup {
     faults: FAULTS,
     latency_millis: 3,
+    token_life_millis: 3_600_000,
     call_timeout: "1s",
     late_window: "4s",
     destination: "quota = { calls = 1000, per = \"1s\", concurrency = 4 }\nbreaker = { failures = 5, probe = \"1s\", probe_max = \"1s\" }",
