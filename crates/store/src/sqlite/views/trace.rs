@@ -50,7 +50,7 @@ impl Sqlite {
         }
         story.tell_requests(&mut tx, &found, &loaded.rows).await?;
         for event in &loaded.rows {
-            story.tell_event(event);
+            story.tell_event(event, &loaded.ended_by);
         }
         let windows = windows(&loaded.rows, &entries, if of_records { Some(&found.records) } else { None });
         story.tell_calls(&mut tx, &entries, &windows, &loaded.rows, &loaded.ended_by).await?;
@@ -103,15 +103,16 @@ fn windows(events: &[EventRow], entries: &[RecordEntry], whole: Option<&BTreeSet
     windows
 }
 
-/// Steps that happened at one time are in this order: one transaction settles what came back before it claims what comes next.
+/// Steps that happened at one time are in this order. The last three are told call by call: one transaction settles what came back
+/// before it claims what comes next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Request,
     Event,
     Person,
+    Claim,
     Result,
     End,
-    Claim,
 }
 
 #[derive(Default)]
@@ -130,7 +131,11 @@ impl Story {
     }
 
     fn in_order(mut self) -> (Vec<TraceStep>, bool) {
-        self.steps.sort_by(|(place, step), (other_place, other)| (step.at, place, step.event).cmp(&(other.at, other_place, other.event)));
+        let order = |(place, step): &(Place, TraceStep)| {
+            let call = step.call.map_or(i64::MAX, |call| call.0);
+            (step.at, (*place).min(Place::Claim), call, *place, step.event)
+        };
+        self.steps.sort_by_key(order);
         let truncated = self.truncated || self.steps.len() > STEPS_MAX;
         self.steps.truncate(STEPS_MAX);
         (self.steps.into_iter().map(|(_, step)| step).collect(), truncated)
@@ -174,7 +179,7 @@ impl Story {
         Ok(())
     }
 
-    fn tell_event(&mut self, event: &EventRow) {
+    fn tell_event(&mut self, event: &EventRow, ended_by: &BTreeMap<DeliveryId, CallId>) {
         let (step, fate) = match (event.ignored, event.deliveries.len()) {
             (true, _) => ("ignored", "its source lists this type as irrelevant".to_owned()),
             (false, 0) => ("accepted", "it goes nowhere".to_owned()),
@@ -183,11 +188,11 @@ impl Story {
         let detail = format!("{} under the key {}, mapped by {}; {fate}", event.event_type, event.idempotency_key, event.mapping_version);
         self.tell(event.received_at, Place::Event, step, detail).event = Some(event.id);
         for delivery in &event.deliveries {
-            self.tell_end(event, delivery);
+            self.tell_end(event, delivery, ended_by.get(&delivery.id).copied());
         }
     }
 
-    fn tell_end(&mut self, event: &EventRow, delivery: &DeliveryRow) {
+    fn tell_end(&mut self, event: &EventRow, delivery: &DeliveryRow, call: Option<CallId>) {
         let (Some(at), status) = (delivery.ended_at, delivery.status) else { return };
         let to = match (&delivery.destination, &delivery.object) {
             (Some(destination), Some(object)) => format!("{object} of {destination}: "),
@@ -203,7 +208,7 @@ impl Story {
             }
         };
         let told = self.tell(at, Place::End, step, detail);
-        (told.event, told.delivery) = (Some(event.id), Some(delivery.id));
+        (told.event, told.delivery, told.call) = (Some(event.id), Some(delivery.id), call);
     }
 
     async fn tell_calls(
