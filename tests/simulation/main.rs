@@ -4,6 +4,7 @@
 //! `ONCEWARD_WORLDS` sets how many worlds are run (default 2,000), `ONCEWARD_SEED` runs one of them and tells its story.
 
 mod check;
+mod setup;
 mod world;
 
 use world::World;

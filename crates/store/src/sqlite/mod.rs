@@ -1,5 +1,6 @@
 //! The SQLite arm: one file, one writer connection, a few readers. Everything in it happens in one process.
 
+mod read;
 mod row;
 #[macro_use]
 pub mod tx;

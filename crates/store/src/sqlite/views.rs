@@ -13,7 +13,7 @@ use model::Time;
 use sqlx::SqliteConnection;
 
 use super::row::get;
-use super::tx::text;
+use super::read::text;
 use crate::Error;
 
 pub use numbers::Seen;

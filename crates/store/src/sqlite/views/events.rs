@@ -11,7 +11,7 @@ use sqlx::{Acquire, SqliteConnection};
 
 use super::super::Sqlite;
 use super::super::row::{get, json, word};
-use super::super::tx::{delivery, event, ids};
+use super::super::read::{delivery, event, ids};
 use super::{page, time};
 use crate::Error;
 use crate::rows::{Delivery, DeliveryState, Event, RawDisposition};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::SqliteConnection;
 
 use super::super::row::{get, json};
-use super::super::tx::text;
+use super::super::read::text;
 use super::numbers::Seen;
 use crate::Error;
 use crate::rows::hash;

@@ -9,7 +9,7 @@ use sqlx::{Acquire, SqliteConnection};
 
 use super::super::Sqlite;
 use super::super::row::{get, json};
-use super::super::tx::{ids, record_entry, text};
+use super::super::read::{ids, record_entry, records, text};
 use super::events::{disposition, load};
 use super::find::{FOUND_MAX, Found, find};
 use super::rejected::audit;
