@@ -16,7 +16,8 @@ impl Dice {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +27,17 @@ impl Dice {
 
     /// A number below `sides`, which is not zero.
     pub fn below(&mut self, sides: u64) -> u64 {
-        self.next() % sides
+        self.roll() % sides
+    }
+
+    /// A number in 0..1.
+    pub fn unit(&mut self) -> f64 {
+        (self.roll() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// True with these odds, 0 to 1.
+    pub fn chance(&mut self, odds: f64) -> bool {
+        self.unit() < odds
     }
 
     /// True this often in a hundred.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connect::{Auth, Body, Client, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
+use harness::Dice;
 use ingest::Gate;
 use model::Time;
 use model::destination::Policy;
@@ -14,7 +15,7 @@ use model::source::{Source, SourceDef};
 use sandbox::{Core, HttpRequest};
 use worker::Target;
 
-use crate::world::{DESTINATION, Dice, LATE_WINDOW, SECRET};
+use crate::world::{DESTINATION, LATE_WINDOW, SECRET};
 
 /// Each class of fault is switched off in half of the worlds.
 pub fn faults(dice: &mut Dice) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use harness::Dice;
 use ingest::{Door, Limits};
 use model::route::Routes;
 use model::seal::{SealingKey, SealingKeys};
@@ -20,35 +21,6 @@ pub const DESTINATION: &str = "salesforce";
 pub const SECRET: &str = "a secret of these worlds";
 const STEPS: usize = 240;
 pub const LATE_WINDOW: Duration = Duration::from_secs(300);
-
-/// A small generator of its own: the same world on every machine and in every version.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, sides: u64) -> u64 {
-        self.next() % sides
-    }
-
-    pub fn chance(&mut self, odds: f64) -> bool {
-        self.unit() < odds
-    }
-
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
 
 /// What a vendor means to say; the independent model of the merge reads nothing else.
 #[derive(Clone, Debug)]
@@ -327,7 +299,7 @@ impl World {
                 gate.verifier.sign(&unsigned, now).unwrap().into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
             let received = Received { headers: &headers, ..unsigned };
             let mut nonce = [0; 12];
-            nonce[..8].copy_from_slice(&self.dice.next().to_le_bytes());
+            nonce[..8].copy_from_slice(&self.dice.roll().to_le_bytes());
             batch.push(self.door.admit(gate, &received, now, nonce).unwrap().intake);
         }
         let committed = self.store.accept(now, &batch).await.unwrap();
@@ -362,7 +334,7 @@ impl World {
         let finished: Vec<Finished> = worker.in_hand.iter_mut().filter_map(|held| held.finished.take()).collect();
         worker.in_hand.retain(|held| !finished.iter().any(|finished| finished.call.id == held.call.id));
         let engine = worker.engine.clone();
-        let mut dice = Dice::new(self.dice.next());
+        let mut dice = Dice::new(self.dice.roll());
         let calls_max = 1 + self.dice.below(3) as u32;
         let mut chance = || dice.unit();
         let advanced = engine.advance(&self.target, &finished, calls_max, now, &mut chance).await.unwrap();

@@ -28,19 +28,14 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(database)
-                if matches!(
-                    database.kind(),
-                    sqlx::error::ErrorKind::UniqueViolation
-                        | sqlx::error::ErrorKind::ForeignKeyViolation
-                        | sqlx::error::ErrorKind::NotNullViolation
-                        | sqlx::error::ErrorKind::CheckViolation
-                ) =>
-            {
-                Self::Rule(error.to_string())
-            }
-            _ => Self::Unavailable(error.to_string()),
+        let broken_rule = |kind| {
+            use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
+            matches!(kind, UniqueViolation | ForeignKeyViolation | NotNullViolation | CheckViolation)
+        };
+        if error.as_database_error().is_some_and(|database| broken_rule(database.kind())) {
+            Self::Rule(error.to_string())
+        } else {
+            Self::Unavailable(error.to_string())
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::rows::{
 };
 use crate::tx::{Burial, Sent};
 
+/// A row of the audit trail: sequence, time, words, detail, hash.
+pub type AuditEntry = (i64, Time, [String; 3], String, Vec<u8>);
+
 /// Everything the ledger holds.
 #[derive(Debug, Default)]
 pub struct Tables {
@@ -39,8 +42,8 @@ pub struct Tables {
     pub leases: BTreeMap<CallId, (String, Time)>,
     /// By name.
     pub destinations: BTreeMap<String, Destination>,
-    /// Sequence, time, words, detail, hash.
-    pub audit: Vec<(i64, Time, [String; 3], String, Vec<u8>)>,
+    /// Oldest first.
+    pub audit: Vec<AuditEntry>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
     open: BTreeMap<RecordId, BTreeSet<DeliveryId>>,
 }

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use model::DeliveryId;
+use model::wakeup::Wakeup;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Reopened, Status};
@@ -186,5 +187,12 @@ pub(crate) async fn steer(app: &App, actor: &Actor, name: &str, pause: bool, why
         true => app.store().pause(app.now(), &actor.name, name, why).await?,
         false => app.store().resume(app.now(), &actor.name, name, why).await?,
     };
-    if found { Ok(()) } else { Err(Problem::NotFound.because("There is no destination of this name; /api/destinations lists them.")) }
+    if !found {
+        return Err(Problem::NotFound.because("There is no destination of this name; /api/destinations lists them."));
+    }
+    if !pause {
+        // Else what was held would wait for the next sweep.
+        app.console.queue.wake(Wakeup { destination: name.to_owned(), records: Vec::new(), correlation_id: String::new() });
+    }
+    Ok(())
 }

@@ -182,7 +182,8 @@ impl Expected {
             let unsure = self.unsure.get(&leading.target);
             for (field, value) in last_words(&sayings, unsure) {
                 let there = row.fields.get(field).unwrap_or(&Value::Null);
-                if !(value.is_null() && there.is_null()) && !equal(&leading.target, field, value, there) {
+                let both_empty = value.is_null() && there.is_null();
+                if !both_empty && !equal(&leading.target, field, value, there) {
                     found.wrong_fields += 1;
                     found.example(format!("{:?}: {field} is {there} and should be {value}", keys));
                 }

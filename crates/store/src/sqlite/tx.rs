@@ -13,9 +13,7 @@ use super::read::{delivery, event, flags, ids, mode, narrow, record_entry, recor
 use super::row::{Val, bytes, get, insert, json, word};
 use super::{Names, Sqlite, Writer};
 use crate::Error;
-use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow,
-};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
 
 /// A transaction. Dropped without a commit, it is rolled back before the writer is used again.
 pub struct Tx {

@@ -12,8 +12,8 @@ mod trace;
 use model::Time;
 use sqlx::SqliteConnection;
 
-use super::row::get;
 use super::read::text;
+use super::row::get;
 use crate::Error;
 
 pub use numbers::Seen;

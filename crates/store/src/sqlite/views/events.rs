@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Acquire, SqliteConnection};
 
 use super::super::Sqlite;
-use super::super::row::{get, json, word};
 use super::super::read::{delivery, event, ids};
+use super::super::row::{get, json, word};
 use super::{page, time};
 use crate::Error;
 use crate::rows::{Delivery, DeliveryState, Event, RawDisposition};

@@ -6,8 +6,8 @@ use model::{CallId, DeliveryId, EventId, RawEventId, RecordId};
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
-use super::super::row::{get, json};
 use super::super::read::text;
+use super::super::row::{get, json};
 use super::numbers::Seen;
 use crate::Error;
 use crate::rows::hash;

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Acquire, SqliteConnection};
 
 use super::super::Sqlite;
-use super::super::row::{get, json};
 use super::super::read::{ids, record_entry, records, text};
+use super::super::row::{get, json};
 use super::events::{disposition, load};
 use super::find::{FOUND_MAX, Found, find};
 use super::rejected::audit;
