@@ -117,6 +117,7 @@ promises! {
         a_replay_with_another_mapping_may_lead_to_another_record
         a_replay_that_still_cannot_be_mapped_stays_a_dead_letter_for_the_reason_of_today
         a_replay_of_what_was_never_routed_makes_its_deliveries
+        a_replay_that_finds_nobody_is_a_dead_letter_of_its_source
         a_replay_to_nowhere_closes_it
         an_edited_payload_is_kept_beside_the_original
         a_replay_of_a_stale_event_undoes_nothing

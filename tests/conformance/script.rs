@@ -1,10 +1,11 @@
 //! Random scripts, run on every arm side by side: the same answers, the same rows, and the invariants of protocol.md after each step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use model::event::Mode;
-use model::protocol::{Found, Present, Step, Written};
+use model::protocol::{Found, Outcome, Present, Step, Written};
 use model::record::State;
 use model::schedule::Schedule;
 use model::{Class, DeliveryId, Failure, Reason, Scope, Time};
@@ -86,17 +87,18 @@ fn small() -> impl Strategy<Value = Small> {
 fn deed() -> impl Strategy<Value = Deed> {
     let come_back = (any::<usize>(), any::<u64>(), any::<bool>(), prop::bool::weighted(0.1))
         .prop_map(|(call, answers, claims, again)| Deed::ComeBack { call, answers, claims, again });
+    let pass = prop_oneof![Just(0u64), 1..8u64, 50..90u64, 250..400u64];
     prop_oneof![
-        6 => prop::collection::vec(small(), 1..4).prop_map(Deed::Accept),
-        6 => Just(Deed::Advance),
-        8 => come_back,
-        3 => prop_oneof![Just(0u64), 1..5u64, 50..400u64].prop_map(Deed::Pass),
-        1 => Just(Deed::LeasesEnd),
-        3 => (any::<usize>(), 0..6u8).prop_map(|(which, how)| Deed::Reopen { which, how }),
+        12 => prop::collection::vec(small(), 1..4).prop_map(Deed::Accept),
+        12 => Just(Deed::Advance),
+        24 => come_back,
+        10 => pass.prop_map(Deed::Pass),
+        2 => Just(Deed::LeasesEnd),
+        6 => (any::<usize>(), 0..7u8).prop_map(|(which, how)| Deed::Reopen { which, how }),
         1 => any::<usize>().prop_map(Deed::Resolve),
         1 => any::<usize>().prop_map(Deed::Assign),
         1 => Just(Deed::Pause),
-        2 => Just(Deed::Resume),
+        3 => Just(Deed::Resume),
         1 => Just(Deed::Sweep),
     ]
 }
@@ -177,7 +179,7 @@ impl Side {
 fn pick(seen: &Seen, which: usize) -> Option<DeliveryId> {
     let dead: Vec<_> = seen.dead_letters.keys().collect();
     let all: Vec<_> = seen.deliveries.keys().collect();
-    let from = if dead.is_empty() || which % 4 == 0 { all } else { dead };
+    let from = if dead.is_empty() || which.is_multiple_of(4) { all } else { dead };
     (!from.is_empty()).then(|| *from[which / 4 % from.len()])
 }
 
@@ -212,7 +214,7 @@ fn item(step: &Step, what: u64, value: u64, now: Time) -> Answer {
     match what {
         0 => return Ok(Found::NotSent),
         1 => return Err(failure(Class::Retryable, Scope::Record)),
-        2 => return Err(failure(Class::Unknown, Scope::Record)),
+        2 | 8 => return Err(failure(Class::Unknown, Scope::Record)),
         3 => return Err(failure(Class::Conflict, Scope::Record)),
         4 => return Err(Failure { fields: vec!["City".into()], ..failure(Class::Permanent, Scope::Record) }),
         5 => return Err(failure(Class::Permanent, Scope::Record)),
@@ -278,14 +280,43 @@ fn check_step(before: &Seen, after: &Seen, deed: &Deed, now: Time) {
     assert!(before.raw_events.keys().all(|raw| after.raw_events.contains_key(raw)), "I2");
 }
 
-async fn run(script: &[Deed]) {
+/// What a workload must come to see, or it is too tame to prove anything.
+const SOMETIMES: [&str; 9] = [
+    "doubt",
+    "verification",
+    "a late result",
+    "a takeover",
+    "one by one",
+    "superseded",
+    "a second generation",
+    "a replacement",
+    "an open breaker",
+];
+
+fn sometimes(seen: &Seen, now: Time) -> impl Iterator<Item = &'static str> {
+    let any = |fits: &dyn Fn(&model::record::Record) -> bool| seen.records.values().any(|entry| fits(&entry.record));
+    let happened = [
+        any(&|record| record.doubt.is_some()),
+        seen.calls.values().any(|call| call.step == "verify"),
+        seen.results.values().any(|result| result.notes.iter().any(|(_, word, ..)| word == "late")),
+        any(&|record| record.crashes > 0),
+        any(&|record| record.solo),
+        seen.deliveries.values().any(|delivery| delivery.outcome == Some(Outcome::Superseded)),
+        seen.deliveries.values().any(|delivery| delivery.generation > 1),
+        seen.deliveries.values().any(|delivery| delivery.superseded_by.is_some()),
+        seen.destinations["crm"].state(now) == "breaker_open",
+    ];
+    SOMETIMES.into_iter().zip(happened).filter(|(_, happened)| *happened).map(|(word, _)| word)
+}
+
+async fn run(script: &[Deed], reached: &Mutex<BTreeSet<&'static str>>) {
     let mut sides = Vec::new();
     let mut keepsakes = Vec::new();
     for arm in [Arm::Memory, Arm::Sqlite] {
         let (mut ledger, keepsake) = Ledger::fresh(arm).await;
         // Short enough for a script to come to the end of.
         ledger.policy.schedule = Schedule::new([0, 0, 1, 5].map(Duration::from_secs).to_vec()).unwrap();
-        (ledger.group_limit, ledger.calls_max) = (3, 2);
+        (ledger.policy.breaker_failures, ledger.group_limit, ledger.calls_max) = (2, 3, 2);
         let seen = ledger.look().await;
         sides.push(Side { ledger, open: Vec::new(), seen });
         keepsakes.push(keepsake);
@@ -297,6 +328,7 @@ async fn run(script: &[Deed]) {
             said.push(side.act(deed).await);
             let after = side.ledger.look().await;
             check_step(&side.seen, &after, deed, side.ledger.now);
+            reached.lock().unwrap_or_else(PoisonError::into_inner).extend(sometimes(&after, side.ledger.now));
             shown.push(format!("{after:#?}"));
             side.seen = after;
         }
@@ -312,14 +344,18 @@ async fn run(script: &[Deed]) {
 fn every_arm_gives_the_same_answers_and_holds_the_same_rows_for_the_same_script() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
+    let reached = Mutex::new(BTreeSet::new());
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() });
     runner
-        .run(&prop::collection::vec(deed(), 1..60), |script| {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&script))));
+        .run(&prop::collection::vec(deed(), 10..80), |script| {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&script, &reached))));
             outcome.map_err(|panic| {
                 let said = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                 TestCaseError::fail(said.unwrap_or_default())
             })
         })
         .unwrap_or_else(|failed| panic!("{failed}"));
+    let reached = reached.into_inner().unwrap();
+    let missed: Vec<_> = SOMETIMES.into_iter().filter(|word| !reached.contains(word)).collect();
+    assert!(cases < 64 || missed.is_empty(), "never seen in {cases} scripts: {missed:?}");
 }

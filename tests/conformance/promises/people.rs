@@ -126,6 +126,15 @@ pub async fn a_replay_of_what_was_never_routed_makes_its_deliveries(mut ledger: 
     assert_eq!(ledger.accept(&[lead("k1", "1").dead(Reason::Unmapped)]).await[0].id, answered[0].id);
 }
 
+pub async fn a_replay_that_finds_nobody_is_a_dead_letter_of_its_source(ledger: Ledger) {
+    let answered = ledger.accept(&[lead("k1", "1").from("typeform").dead(Reason::Unmapped)]).await;
+    let replay = anew(&ledger, answered[0].id.delivery(1), lead("k1", "1").anonymous());
+    let by = answered[0].id.delivery(2);
+    assert_eq!(reopen(&ledger, &replay).await, Reopened::Replaced { by: vec![by] });
+    let dead = ledger.dead_letter(by).await;
+    assert_eq!((dead.reason, dead.source.as_str(), dead.destination.as_deref()), (Reason::MissingIdentity, "typeform", Some("crm")));
+}
+
 pub async fn a_replay_to_nowhere_closes_it(ledger: Ledger) {
     let id = refused(&ledger, lead("k1", "1")).await;
     assert_eq!(reopen(&ledger, &anew(&ledger, id, lead("k1", "1").ignored())).await, Reopened::Replaced { by: vec![] });

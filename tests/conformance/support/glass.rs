@@ -36,8 +36,11 @@ pub struct Seen {
     /// Destination and end.
     pub leases: BTreeMap<CallId, (String, Time)>,
     pub destinations: BTreeMap<String, Destination>,
-    pub audit: Vec<(i64, Time, [String; 3], String, Vec<u8>)>,
+    pub audit: Vec<Deed>,
 }
+
+/// Sequence, time, words, detail, hash.
+pub type Deed = (i64, Time, [String; 3], String, Vec<u8>);
 
 /// A call as it was written down before it was made.
 #[derive(Debug)]
