@@ -33,7 +33,15 @@ pub struct Setup {
 impl Default for Setup {
     /// A CRM in good order, a call timeout of 2 s and a late-write window of 1 s.
     fn default() -> Self {
-        Self { faults: "", latency_millis: 5, token_life_millis: 3_600_000, call_timeout: "2s", late_window: "1s", destination: "", more: "" }
+        Self {
+            faults: "",
+            latency_millis: 5,
+            token_life_millis: 3_600_000,
+            call_timeout: "2s",
+            late_window: "1s",
+            destination: "",
+            more: "",
+        }
     }
 }
 

@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 
 /// The status line's number; 0 if there was none.
 fn status(answer: &str) -> u16 {
-    answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0)
+    answer.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).unwrap_or(0)
 }
 
 async fn ask(onceward: &Onceward, bytes: &[u8]) -> String {
@@ -110,7 +110,7 @@ async fn malformed_requests_are_refused() {
         let whole = if smuggles { [bytes.as_slice(), &behind].concat() } else { bytes };
         let answer = ask(&onceward, &whole).await;
         assert!(expected.contains(&status(&answer)), "{name}: {answer}");
-        let answers = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        let answers = answer.lines().filter(|line| line.starts_with("HTTP/1.")).count();
         assert_eq!(answers, usize::from(status(&answer) != 0), "{name}: {answer}");
         if status(&answer) == 405 {
             assert!(answer.to_lowercase().contains("\r\nallow: post"), "{name}: {answer}");
