@@ -240,8 +240,8 @@ impl World {
             0..=13 => self.vendor_sends().await,
             14..=43 => self.worker_advances().await,
             44..=73 => self.worker_calls().await,
-            74..=91 => self.time_passes(),
-            92..=94 => self.worker_dies(),
+            74..=93 => self.time_passes(),
+            94 => self.worker_dies(),
             95..=96 => self.operator_replays().await,
             97 => self.operator_pauses().await,
             98 => self.clock_jumps(),
@@ -325,7 +325,7 @@ impl World {
     /// Settles and claims; the worker may die before it hears that the transaction was committed.
     async fn worker_advances(&mut self) {
         let place = self.dice.below(self.workers.len() as u64) as usize;
-        self.advance(place, 0.03).await;
+        self.advance(place, 0.02).await;
     }
 
     async fn advance(&mut self, place: usize, dies: f64) -> bool {
