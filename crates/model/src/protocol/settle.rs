@@ -24,11 +24,14 @@ pub fn settle(record: Record, claim: &Claim, result: &Result<Found, Failure>, se
     remember(record, settling.call);
     settled.body_changed = true;
     record.due(settling.now);
+    if !matches!(result, Ok(Found::NotSent)) {
+        // H18: whatever came back, it did not kill its worker.
+        (record.crashes, record.crashed_at) = (0, None);
+    }
     match result {
         Ok(Found::NotSent) => {}
         Ok(found) => {
             record.last_attempt_at = Some(claim.claimed_at);
-            (record.crashes, record.crashed_at) = (0, None);
             record.body.last_error = None;
             match (&claim.step, found) {
                 (Step::Push(push), Found::Wrote(written)) => wrote(&mut settled, claim, push, written, settling),
