@@ -190,14 +190,14 @@ impl Stage {
                 targets.insert((planned.destination, planned.object));
             }
         }
-        let http = client(&Url::parse(&to).map_err(|error| Refused::Usage(error.to_string()))?).map_err(Refused::Because)?;
-        let sandboxes = sandboxes(&http, &installation, &targets).await?;
-        let address = voices.first().map(Voice::address).unwrap_or_default();
-        let address = address.to_socket_addrs().ok().and_then(|mut found| found.next());
         let admin = Admin::find(context, &asked.ask).await?;
         if matches!(admin, Admin::Ledger { .. }) {
             return Err(Refused::because(format!("nothing listens on {to}: start `onceward`, then rehearse")));
         }
+        let http = client(&Url::parse(&to).map_err(|error| Refused::Usage(error.to_string()))?).map_err(Refused::Because)?;
+        let sandboxes = sandboxes(&http, &installation, &targets).await?;
+        let address = voices.first().map(Voice::address).unwrap_or_default();
+        let address = address.to_socket_addrs().ok().and_then(|mut found| found.next());
         let pid = address.filter(|address| address.ip().is_loopback()).and_then(process::listening);
         Ok(Self {
             installation,

@@ -51,6 +51,7 @@ const RECIPES: [Recipe; 4] = [
             ("/first_name", Slot::FirstName),
             ("/last_name", Slot::LastName),
             ("/default_address/company", Slot::Company),
+            ("/default_address/phone", Slot::Phone),
             ("/updated_at", Slot::OwnMoment),
         ],
     },

@@ -154,3 +154,49 @@ impl Voice {
         Ok(one)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::seal::{SealingKey, SealingKeys};
+    use model::secret::Secret;
+    use model::source::{Source, SourceDef};
+
+    use super::*;
+
+    fn voice(preset: Option<&str>, over: &str) -> Result<Voice, Refused> {
+        let mut def: SourceDef = toml::from_str(over).unwrap();
+        def.preset = preset.map(str::to_owned);
+        let source = Source::compile("a-source", &def).unwrap();
+        let verifier = source.scheme.compile(&[Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()]).unwrap();
+        let keys = SealingKeys::new(vec![SealingKey::new(&[1; 32])]).unwrap();
+        Voice::new("a-source", &SourceOf { source: Arc::new(source), verifier }, "http://127.0.0.1:1", keys.hash_key("identity"))
+    }
+
+    fn script() -> Script {
+        Script::new(1, Time::from_seconds(1_800_000_000), 100, 0.3, 10, 1)
+    }
+
+    #[test]
+    fn every_preset_that_can_be_rehearsed_tells_people_apart_and_keys_as_well() {
+        for preset in payload::known() {
+            let voice = voice(Some(preset), "").unwrap();
+            voice.check(&script()).unwrap_or_else(|refused| panic!("{preset}: {refused}"));
+            let keys: std::collections::BTreeSet<String> = (0..script().events)
+                .map(|event| voice.meaning(&script().facts(event), script().begun).unwrap().0.idempotency_key)
+                .collect();
+            assert_eq!(keys.len(), script().events as usize, "{preset}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_beforehand_is_refused() {
+        let one_for_all = "[[events]]\ntype = { from = 'type' }\nfields = { email = { const = 'all@example.com' } }";
+        assert!(voice(Some("standard-webhooks"), one_for_all).unwrap().check(&script()).is_err());
+        assert!(voice(Some("standard-webhooks"), "ignore = ['lead.*']").unwrap().check(&script()).is_err());
+        assert!(voice(Some("github"), "").is_err());
+        let own = "signature = { algorithm = 'hmac-sha256', header = 'x-signature', signed = '{body}' }\n[[events]]\ntype = 'x'";
+        assert!(voice(None, own).is_err());
+    }
+}
