@@ -132,6 +132,12 @@ impl Store {
                 plan.bury(event.id.delivery(1), source, None, *reason, message.clone(), owner.clone(), now);
                 (Disposition::DeadLetter, Some(*reason))
             }
+            Fate::Deliveries(deliveries) if deliveries.len() as i64 > EventId::DELIVERIES_MAX => {
+                let message =
+                    format!("{} routes take this event, and an event has at most {} deliveries", deliveries.len(), EventId::DELIVERIES_MAX);
+                plan.bury(event.id.delivery(1), source, None, Reason::Limits, message, None, now);
+                (Disposition::DeadLetter, Some(Reason::Limits))
+            }
             Fate::Deliveries(deliveries) => {
                 let mut open = false;
                 for (ordinal, delivery) in (1..=EventId::DELIVERIES_MAX).zip(deliveries) {
@@ -386,13 +392,16 @@ impl Plan {
         });
     }
 
+    /// Writes what was learned of whom records are about.
+    pub async fn write_aliases(&self, tx: &mut Tx) -> Result<(), Error> {
+        if self.new_aliases.is_empty() { Ok(()) } else { tx.insert_aliases(&self.new_aliases).await }
+    }
+
     /// Writes everything, parents first.
     pub async fn write(&self, tx: &mut Tx, now: Time) -> Result<(), Error> {
         let records: Vec<RecordEntry> = self.records.values().cloned().collect();
         tx.insert_records(&records).await?;
-        if !self.new_aliases.is_empty() {
-            tx.insert_aliases(&self.new_aliases).await?;
-        }
+        self.write_aliases(tx).await?;
         tx.insert_raw_events(&self.raws).await?;
         tx.insert_events(&self.events).await?;
         tx.insert_deliveries(&self.deliveries).await?;

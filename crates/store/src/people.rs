@@ -115,6 +115,7 @@ impl Store {
             }
             if record.is_some() && record == old.record {
                 // The same record: the same delivery, one generation on.
+                plan.write_aliases(tx).await?;
                 return reopen_as_it_was(tx, old, &event, now).await;
             }
             by.push(id);
