@@ -33,6 +33,13 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a loop waits after the ledger failed: this long, doubling up to [`IDLE_MAX`].
 const LEDGER_RETRY: Duration = Duration::from_millis(100);
 
+/// From here on a transaction of ours shows that the ledger is busy.
+const BUSY: Duration = Duration::from_millis(6);
+/// How much longer than such a transaction its loop then keeps off the ledger …
+const WAY_FACTOR: u32 = 3;
+/// … and for how long at most.
+const WAY_MAX: Duration = Duration::from_millis(50);
+
 /// Delivers until `stop` turns true, then ends what it has begun.
 pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::Receiver<bool>) {
     let bells: BTreeMap<String, Arc<Notify>> = engine.targets.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
@@ -84,6 +91,19 @@ async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Notify>>, settings: S
     }
 }
 
+/// Intake and workers share the ledger. A transaction that took long had company or much to do: what arrives comes first then, and meanwhile
+/// more becomes due that shares the next transaction and the next call.
+async fn make_way(used: Duration, stop: &mut watch::Receiver<bool>) {
+    if used < BUSY {
+        return;
+    }
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = sleep((used * WAY_FACTOR).min(WAY_MAX)) => {}
+    }
+}
+
 /// The loop of one destination.
 struct Destination {
     engine: Engine,
@@ -108,9 +128,13 @@ impl Destination {
             if stopping && self.calls.is_empty() && self.finished.is_empty() {
                 return;
             }
+            let begun = Instant::now();
             let sleep_for = match self.advance(!stopping).await {
                 Ok(sleep_for) => {
                     retry = LEDGER_RETRY;
+                    if !stopping {
+                        make_way(begun.elapsed(), &mut stop).await;
+                    }
                     sleep_for
                 }
                 Err(error) => {
