@@ -131,6 +131,8 @@ pub struct Destination {
     pub last_success_at: Option<Time>,
     /// The last destination-level failure, in the CRM's words.
     pub last_error: Option<String>,
+    /// When somebody last let it go on.
+    pub resumed_at: Option<Time>,
 }
 
 /// Whether a destination may be asked now.
@@ -214,9 +216,13 @@ impl Destination {
         self.tokens_milli.saturating_add(i64::try_from(gained).unwrap_or(full)).min(full)
     }
 
-    /// Learns from a call's end. `failure` is the whole call's failure, `None` if the CRM answered for each record.
-    pub fn observe(&mut self, policy: &Policy, now: Time, failure: Option<&Failure>) {
+    /// Learns from the end of a call that was claimed at `asked_at`. `failure` is the whole call's failure, `None` if the CRM answered for each record.
+    pub fn observe(&mut self, policy: &Policy, now: Time, asked_at: Time, failure: Option<&Failure>) {
         let Some(failure) = failure else { return self.answered(policy, now) };
+        // Whoever resumed it has mended what calls from before failed of; being told to wait still counts.
+        if self.resumed_at.is_some_and(|resumed| asked_at < resumed && resumed <= now) && failure.class != Class::Throttled {
+            return;
+        }
         match (failure.class, failure.scope) {
             (Class::Throttled, _) => {
                 let wait = failure.retry_after.unwrap_or(Duration::from_secs(1)).min(PAUSE_MAX);
@@ -293,7 +299,8 @@ impl Destination {
     }
 
     /// Lets deliveries go again at once, whatever stopped them.
-    pub fn resume(&mut self) {
+    pub fn resume(&mut self, now: Time) {
+        self.resumed_at = Some(now);
         self.paused = false;
         self.reason = None;
         self.throttled_until = None;
@@ -327,17 +334,17 @@ mod tests {
         let policy = Policy::default();
         let mut destination = Destination::default();
         for n in 0..4 {
-            destination.observe(&policy, at(n), Some(&failure(Class::Unknown)));
+            destination.observe(&policy, at(n), at(n), Some(&failure(Class::Unknown)));
             assert!(matches!(destination.permit(&policy, at(n), 0), Permit::Calls(_)), "{n}");
         }
-        destination.observe(&policy, at(4), Some(&failure(Class::Unknown)));
+        destination.observe(&policy, at(4), at(4), Some(&failure(Class::Unknown)));
         assert_eq!(destination.permit(&policy, at(4), 0), Permit::Not(Some(at(5))));
         assert_eq!(destination.permit(&policy, at(5), 0), Permit::Probe);
         destination.take(&policy, at(5), 1);
         assert!(matches!(destination.permit(&policy, at(6), 1), Permit::Not(_)));
-        destination.observe(&policy, at(6), Some(&failure(Class::Unknown)));
+        destination.observe(&policy, at(6), at(6), Some(&failure(Class::Unknown)));
         assert_eq!(destination.permit(&policy, at(6), 0), Permit::Not(Some(at(8))), "the wait doubles");
-        destination.observe(&policy, at(9), None);
+        destination.observe(&policy, at(9), at(9), None);
         assert!(matches!(destination.permit(&policy, at(9), 0), Permit::Calls(_)));
         assert_eq!(destination.state(at(9)), "active");
     }
@@ -360,11 +367,11 @@ mod tests {
         let mut destination = Destination::default();
         let mut throttled = failure(Class::Throttled);
         throttled.retry_after = Some(Duration::from_secs(10));
-        destination.observe(&policy, at(0), Some(&throttled));
+        destination.observe(&policy, at(0), at(0), Some(&throttled));
         assert_eq!(destination.permit(&policy, at(9), 0), Permit::Not(Some(at(10))));
         assert_eq!(destination.permit(&policy, at(10), 0), Permit::Calls(4));
         for _ in 0..20 {
-            destination.observe(&policy, at(11), None);
+            destination.observe(&policy, at(11), at(11), None);
         }
         assert_eq!(destination.permit(&policy, at(11), 0), Permit::Calls(5));
     }
@@ -373,11 +380,15 @@ mod tests {
     fn refused_credentials_stop_everything_until_a_resume_or_a_good_probe() {
         let policy = Policy::default();
         let mut destination = Destination::default();
-        destination.observe(&policy, at(0), Some(&failure(Class::Auth)));
+        destination.observe(&policy, at(0), at(0), Some(&failure(Class::Auth)));
         assert_eq!(destination.state(at(0)), "auth_failed");
         assert_eq!(destination.permit(&policy, at(1), 0), Permit::Not(Some(at(60))));
-        destination.resume();
+        destination.resume(at(1));
         assert!(matches!(destination.permit(&policy, at(1), 0), Permit::Calls(_)));
+        destination.observe(&policy, at(2), at(0), Some(&failure(Class::Auth)));
+        assert_eq!(destination.state(at(2)), "active", "a call from before the mending says nothing of it");
+        destination.observe(&policy, at(3), at(2), Some(&failure(Class::Auth)));
+        assert_eq!(destination.state(at(3)), "auth_failed");
     }
 
     #[test]

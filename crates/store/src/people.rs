@@ -184,7 +184,7 @@ impl Store {
     ///
     /// The ledger cannot be written.
     pub async fn resume(&self, now: Time, actor: &str, destination: &str, reason: &str) -> Result<bool, Error> {
-        self.change_destination(now, actor, destination, "resume", reason, model::destination::Destination::resume).await
+        self.change_destination(now, actor, destination, "resume", reason, |state| state.resume(now)).await
     }
 
     async fn change_destination(

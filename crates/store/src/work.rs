@@ -456,7 +456,7 @@ fn call_row(work: &Work<'_>, call: &Call) -> CallRow {
 fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
     for finished in finished {
         match &finished.result {
-            Err(failure) => destination.observe(policy, now, Some(failure)),
+            Err(failure) => destination.observe(policy, now, finished.call.claimed_at, Some(failure)),
             Ok(results) => {
                 if results.iter().all(|result| matches!(result, Ok(Found::NotSent))) {
                     destination.probe_not_sent(now);
@@ -464,7 +464,7 @@ fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: 
                 }
                 let beyond = results.iter().filter_map(|result| result.as_ref().err());
                 let throttled = beyond.into_iter().find(|failure| matches!(failure.class, Class::Throttled | Class::Auth));
-                destination.observe(policy, now, throttled);
+                destination.observe(policy, now, finished.call.claimed_at, throttled);
             }
         }
     }
