@@ -134,7 +134,7 @@ fn dropped_after<F: Future>(polls: usize, future: F) -> Dropped<F> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_dropped_half_way_leaves_no_transaction_open_and_loses_nothing_that_was_answered() {
+async fn whoever_no_longer_waits_leaves_no_transaction_open_and_loses_nothing_that_was_answered() {
     for arm in ARMS {
         let (mut ledger, keepsake) = Ledger::fresh(arm).await;
         let (mut answered, mut dropped) = (BTreeSet::new(), 0);
@@ -153,7 +153,7 @@ async fn what_is_dropped_half_way_leaves_no_transaction_open_and_loses_nothing_t
             assert_eq!(seen.raw_events.len(), seen.events.len());
             assert_eq!(seen.events.len(), seen.deliveries.len());
         }
-        assert!(matches!(arm, Arm::Memory) || dropped > 5, "{dropped} were dropped half-way");
+        assert_eq!(dropped, 0, "what was begun is done as a whole");
         let seen = ledger.look().await;
         assert!(answered.iter().all(|id| seen.events.contains_key(id)));
         assert!(answered.len() > 5);

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 
 /// What only some rooms may use, and which.
 const RESERVED: [(&str, &[&str]); 11] = [
-    ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("lapin", &["queue"]),
     ("reqwest", &["connect", "onceward"]),
     ("axum", &["console", "onceward"]),
@@ -35,8 +35,23 @@ const RESERVED: [(&str, &[&str]); 11] = [
 ];
 
 /// What `model` cannot have and still be a pure function of its arguments.
-const IMPURE: [&str; 14] =
-    ["tokio", "sqlx", "lapin", "reqwest", "axum", "hyper", "rand", "getrandom", "uuid", "tracing", "metrics", "chrono", "time", "rustls"];
+const IMPURE: [&str; 15] = [
+    "tokio",
+    "sqlx",
+    "rusqlite",
+    "lapin",
+    "reqwest",
+    "axum",
+    "hyper",
+    "rand",
+    "getrandom",
+    "uuid",
+    "tracing",
+    "metrics",
+    "chrono",
+    "time",
+    "rustls",
+];
 
 const LINES_MAX: usize = 600;
 

@@ -26,16 +26,11 @@ pub enum Error {
     Refused(String),
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        let broken_rule = |kind| {
-            use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
-            matches!(kind, UniqueViolation | ForeignKeyViolation | NotNullViolation | CheckViolation)
-        };
-        if error.as_database_error().is_some_and(|database| broken_rule(database.kind())) {
-            Self::Rule(error.to_string())
-        } else {
-            Self::Unavailable(error.to_string())
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => Self::Rule(error.to_string()),
+            Some(_) | None => Self::Unavailable(error.to_string()),
         }
     }
 }

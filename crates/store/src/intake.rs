@@ -39,6 +39,10 @@ impl Store {
     /// [`Error::Unavailable`]: nothing was written, or that is not known; whoever sends again is answered as a duplicate.
     /// [`Error::Rule`]: one request of the batch cannot be written; nothing was.
     pub async fn accept(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
+        self.whole(self.accept_all(now, batch)).await
+    }
+
+    async fn accept_all(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
         let mut names: Vec<&str> = batch.iter().map(|intake| intake.raw.source.as_str()).collect();
         for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries) {
             names.extend([delivery.destination.as_str(), delivery.object.as_str()]);

@@ -49,7 +49,7 @@ impl Store {
     /// [`Error::Refused`] for another kind of URL, another process on the file, or an SQLite that is too old; [`Error::Unavailable`] if the file cannot be
     /// opened.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        let sqlite = Sqlite::open(Path::new(path_of(url)?)).await?;
+        let sqlite = Sqlite::open(Path::new(path_of(url)?))?;
         Ok(Self { arm: Arm::Sqlite(sqlite), ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))) })
     }
 
@@ -59,7 +59,7 @@ impl Store {
     ///
     /// As [`Store::open`]; also if there is none yet.
     pub async fn open_read_only(url: &str) -> Result<Self, Error> {
-        let sqlite = Sqlite::open_read_only(Path::new(path_of(url)?)).await?;
+        let sqlite = Sqlite::open_read_only(Path::new(path_of(url)?))?;
         Ok(Self { arm: Arm::Sqlite(sqlite), ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))) })
     }
 
@@ -109,6 +109,15 @@ impl Store {
     /// An id for a row that the caller makes.
     pub fn next_id(&self, now: Time) -> i64 {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).next_id(now)
+    }
+
+    /// Runs an operation to its end. SQLite's statements block, so all of them run on one thread, which is not one of those that serve
+    /// requests; and whoever no longer waits for the operation does not cut it off half-way.
+    async fn whole<T>(&self, operation: impl Future<Output = T>) -> T {
+        match &self.arm {
+            Arm::Sqlite(_) if sqlite::has_others() => sqlite::in_place(|| tokio::runtime::Handle::current().block_on(operation)),
+            Arm::Sqlite(_) | Arm::Memory(_) => operation.await,
+        }
     }
 
     async fn begin(&self, names: &[&str]) -> Result<Tx, Error> {

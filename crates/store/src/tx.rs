@@ -30,7 +30,7 @@ macro_rules! on_both {
         impl Tx {
             $(pub async fn $name(&mut self $(, $argument: $kind)*) -> Result<$result, Error> {
                 match self {
-                    Self::Sqlite(tx) => tx.$name($($argument),*).await,
+                    Self::Sqlite(tx) => tx.$name($($argument),*),
                     Self::Memory(tx) => tx.$name($($argument),*),
                 }
             })*
@@ -81,7 +81,7 @@ impl Tx {
     /// Makes it true.
     pub async fn commit(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(tx) => tx.commit().await,
+            Self::Sqlite(tx) => tx.commit(),
             Self::Memory(_) => Ok(()),
         }
     }

@@ -29,7 +29,10 @@ impl Store {
     /// The ledger cannot be written.
     pub async fn keep_rejected(&self, now: Time, rejected: &NewRejected, bounds: RejectedBounds) -> Result<(), Error> {
         match &self.arm {
-            Arm::Sqlite(sqlite) => sqlite.keep_rejected(now, rejected, bounds).await,
+            Arm::Sqlite(sqlite) => {
+                let source = sqlite.names(&[&rejected.source]).await?.id(&rejected.source)?;
+                sqlite.write(|conn| sqlite.keep_rejected(conn, now, source, rejected, bounds)).await
+            }
             Arm::Memory(_) => Ok(()),
         }
     }
@@ -41,7 +44,7 @@ impl Store {
     /// The ledger cannot be read.
     pub async fn source_existed(&self, name: &str) -> Result<bool, Error> {
         match &self.arm {
-            Arm::Sqlite(sqlite) => sqlite.source_existed(name).await,
+            Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.source_existed(conn, name)).await,
             Arm::Memory(_) => Ok(false),
         }
     }
@@ -53,7 +56,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn trace(&self, _now: Time, x: &str) -> Result<Trace, Error> {
-        self.viewed()?.trace(x).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.trace(conn, x)).await
     }
 
     /// Events, newest first.
@@ -62,7 +66,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn events(&self, _now: Time, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
-        self.viewed()?.events(filter).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.events(conn, filter)).await
     }
 
     /// One event: its row, its normalized JSON (an empty object once retention has dropped it), and the text of the mapping that made it.
@@ -71,7 +76,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn event(&self, _now: Time, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
-        self.viewed()?.event(id).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.event(conn, id)).await
     }
 
     /// A request as it came, sealed.
@@ -80,7 +86,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn raw_event(&self, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
-        self.viewed()?.raw_event(id).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.raw_event(conn, id)).await
     }
 
     /// Dead letters, newest first by their deliveries' ids.
@@ -89,7 +96,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
-        self.viewed()?.dead_letters(filter).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.dead_letters(conn, filter)).await
     }
 
     /// How many dead letters fit; `limit` does not count.
@@ -98,7 +106,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
-        self.viewed()?.count_dead_letters(filter).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.count_dead_letters(conn, filter)).await
     }
 
     /// Records that a bulk replay begins.
@@ -115,7 +124,8 @@ impl Store {
         filter: &Value,
         matched: u64,
     ) -> Result<(), Error> {
-        self.viewed()?.begin_replay(now, id, actor, reason, filter, matched).await
+        let sqlite = self.viewed()?;
+        sqlite.write(|conn| sqlite.begin_replay(conn, now, id, actor, reason, filter, matched)).await
     }
 
     /// Records how far a bulk replay is; `finished_at` ends it.
@@ -124,7 +134,8 @@ impl Store {
     ///
     /// The ledger cannot be written.
     pub async fn note_replay(&self, id: ReplayId, reopened: u64, refused: u64, finished_at: Option<Time>) -> Result<(), Error> {
-        self.viewed()?.note_replay(id, reopened, refused, finished_at).await
+        let sqlite = self.viewed()?;
+        sqlite.write(|conn| sqlite.note_replay(conn, id, reopened, refused, finished_at)).await
     }
 
     /// A bulk replay.
@@ -133,7 +144,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn replay(&self, id: ReplayId) -> Result<Option<ReplayRow>, Error> {
-        self.viewed()?.replay(id).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.replay(conn, id)).await
     }
 
     /// Bulk replays that a stop or a crash broke off, oldest first; at most 100.
@@ -142,7 +154,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn unfinished_replays(&self) -> Result<Vec<ReplayRow>, Error> {
-        self.viewed()?.unfinished_replays().await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.unfinished_replays(conn)).await
     }
 
     /// Every destination's state.
@@ -151,7 +164,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn destinations(&self, now: Time) -> Result<Vec<DestinationRow>, Error> {
-        self.viewed()?.destinations(now).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.destinations(conn, now)).await
     }
 
     /// The audit trail, newest first; `before` is the last seq of the page before. At most 1,000.
@@ -160,7 +174,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn audit_rows(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, Error> {
-        self.viewed()?.audit_rows(before, limit).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.audit_rows(conn, before, limit)).await
     }
 
     /// Rejected requests, newest first. At most 1,000.
@@ -169,7 +184,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn rejected(&self, source: Option<&str>, limit: u32) -> Result<Vec<RejectedRow>, Error> {
-        self.viewed()?.rejected(source, limit).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.rejected(conn, source, limit)).await
     }
 
     /// A rejected request's sealed bytes.
@@ -178,7 +194,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn rejected_one(&self, id: RejectedId) -> Result<Option<NewRejected>, Error> {
-        self.viewed()?.rejected_one(id).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.rejected_one(conn, id)).await
     }
 
     /// Open deliveries whose events arrived before a moment; at most 1,000. A memory ledger has none to show.
@@ -188,7 +205,7 @@ impl Store {
     /// The ledger cannot be read.
     pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
         match &self.arm {
-            Arm::Sqlite(sqlite) => sqlite.open_since(before, limit).await,
+            Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.open_since(conn, before, limit)).await,
             Arm::Memory(_) => Ok(Vec::new()),
         }
     }
@@ -199,7 +216,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn gauges(&self, now: Time) -> Result<Gauges, Error> {
-        self.viewed()?.gauges(now).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.gauges(conn, now)).await
     }
 
     /// Counts of deliveries by status since a moment: for the overview. Statuses without any are left out.
@@ -208,7 +226,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn counts(&self, since: Time) -> Result<BTreeMap<String, u64>, Error> {
-        self.viewed()?.counts(since).await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.counts(conn, since)).await
     }
 
     /// Counts of dead letters by reason.
@@ -217,7 +236,8 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn dead_letter_reasons(&self) -> Result<BTreeMap<Reason, u64>, Error> {
-        self.viewed()?.dead_letter_reasons().await
+        let sqlite = self.viewed()?;
+        sqlite.read(|conn| sqlite.dead_letter_reasons(conn)).await
     }
 
     /// T18: one step of retention, over at most `limit` rows of each kind. Drops the sealed bytes of requests from before `raw_before`,

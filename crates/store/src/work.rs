@@ -196,6 +196,16 @@ impl Store {
         finished: &[Finished],
         chance: &mut (dyn FnMut() -> f64 + Send),
     ) -> Result<Advanced, Error> {
+        self.whole(self.settle_and_claim(now, work, finished, chance)).await
+    }
+
+    async fn settle_and_claim(
+        &self,
+        now: Time,
+        work: &Work<'_>,
+        finished: &[Finished],
+        chance: &mut (dyn FnMut() -> f64 + Send),
+    ) -> Result<Advanced, Error> {
         let mut names = vec![work.destination];
         names.extend(finished.iter().map(|finished| finished.call.object.as_str()));
         names.extend(work.routes.objects(work.destination));
@@ -296,6 +306,10 @@ impl Store {
 
     /// The net under every wakeup: open deliveries whose record sleeps make it due, and every destination with due records is named.
     pub async fn sweep(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
+        self.whole(self.sweep_all(now, destinations)).await
+    }
+
+    async fn sweep_all(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
         let mut tx = self.begin(destinations).await?;
         let stranded = tx.stranded(1_000).await?;
         if !stranded.is_empty() {

@@ -8,9 +8,9 @@ use model::event::{Mode, Warning};
 use model::protocol::Outcome;
 use model::record::{Doubt, Lease, Record, State};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, Time};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use store::Store;
 use store::rows::{AliasKey, DeadLetter, Delivery, DeliveryState, Event, RawDisposition, RawEvent, RecordEntry};
 
@@ -80,7 +80,7 @@ impl Glass {
     pub async fn look(&self) -> Seen {
         let mut seen = match self {
             Self::Memory(store) => in_memory(store).await,
-            Self::Sqlite(path) => on_sqlite(path).await,
+            Self::Sqlite(path) => on_sqlite(path),
         };
         for event in seen.events.values_mut() {
             event.warnings.sort_by(|a, b| (&a.kind, &a.message).cmp(&(&b.kind, &b.message)));
@@ -91,21 +91,24 @@ impl Glass {
     /// Whoever goes past the code cannot change what was written down either.
     pub async fn refuses_changes(&self) {
         let Self::Sqlite(path) = self else { return };
-        let mut conn = Self::connect(path, false).await;
+        let conn = Self::connect(path, false);
         for sql in [
             "update audit set actor = 'eve'",
             "delete from audit",
             "update call set holder = 'eve'",
             "update call_result set http_status = 200",
         ] {
-            let refused = sqlx::query(sql).execute(&mut conn).await;
+            let refused = conn.execute(sql, []);
             assert!(refused.is_err_and(|error| error.to_string().contains("append-only")), "{sql}");
         }
     }
 
     /// Another connection to the same file.
-    pub async fn connect(path: &PathBuf, read_only: bool) -> SqliteConnection {
-        SqliteConnectOptions::new().filename(path).read_only(read_only).foreign_keys(false).connect().await.unwrap()
+    pub fn connect(path: &PathBuf, read_only: bool) -> Connection {
+        let flags = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        let conn = Connection::open_with_flags(path, flags).unwrap();
+        conn.execute_batch("pragma foreign_keys = off; pragma busy_timeout = 5000").unwrap();
+        conn
     }
 }
 
@@ -145,104 +148,121 @@ async fn in_memory(store: &Store) -> Seen {
     }
 }
 
-async fn on_sqlite(path: &PathBuf) -> Seen {
-    let mut conn = Glass::connect(path, true).await;
+fn on_sqlite(path: &PathBuf) -> Seen {
+    let conn = Glass::connect(path, true);
     // One moment for all tables, or a worker that is at work would show half of what it did.
-    sqlx::query("begin").execute(&mut conn).await.unwrap();
-    let broken = all(&mut conn, "pragma foreign_key_check").await;
+    conn.execute_batch("begin").unwrap();
+    let broken = all(&conn, "pragma foreign_key_check");
     assert!(broken.is_empty(), "{} rows point at nothing", broken.len());
     let mut seen = Seen::default();
-    for row in all(&mut conn, "select r.*, n.text as source from raw_event r join name n on n.id = r.source_id").await {
+    for row in all(&conn, "select r.*, n.text as source from raw_event r join name n on n.id = r.source_id") {
         seen.raw_events.insert(RawEventId(row.get("id")), raw_event(&row));
     }
-    for row in all(&mut conn, "select e.*, n.text as source from event e join name n on n.id = e.source_id").await {
+    for row in all(&conn, "select e.*, n.text as source from event e join name n on n.id = e.source_id") {
         seen.events.insert(EventId(row.get("id")), event(&row));
     }
     let named = "left join name d on d.id = t.destination_id left join name o on o.id = t.object_id";
-    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from delivery t {named}")).await {
+    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from delivery t {named}")) {
         seen.deliveries.insert(DeliveryId(row.get("id")), delivery(&row));
     }
     let letters = "select l.*, d.text as destination, s.text as source from dead_letter l join name s on s.id = l.source_id \
                    left join name d on d.id = l.destination_id";
-    for row in all(&mut conn, letters).await {
+    for row in all(&conn, letters) {
         seen.dead_letters.insert(DeliveryId(row.get("delivery_id")), dead_letter(&row));
     }
     let records = format!(
         "select t.*, b.key, b.crm_id, b.body, d.text as destination, o.text as object from record t join record_body b on b.record_id = t.id {named}"
     );
-    for row in all(&mut conn, &records).await {
+    for row in all(&conn, &records) {
         seen.records.insert(RecordId(row.get("id")), record(&row));
     }
-    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from alias t {named}")).await {
-        let hash = row.get::<Vec<u8>, _>("value_hash").try_into().unwrap();
+    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from alias t {named}")) {
+        let hash = row.get::<Vec<u8>>("value_hash").try_into().unwrap();
         let key = AliasKey { hash, kind: row.get("kind"), destination: row.get("destination"), object: row.get("object") };
         seen.aliases.insert(key, RecordId(row.get("record_id")));
     }
-    for row in all(&mut conn, &format!("select t.*, d.text as destination, o.text as object from call t {named}")).await {
+    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from call t {named}")) {
         let call = SeenCall {
             destination: row.get("destination"),
             object: row.get("object"),
             step: row.get("step"),
             at: Time(row.get("at")),
             holder: row.get("holder"),
-            records: serde_json::from_str(row.get("records")).unwrap(),
+            records: row.json("records"),
         };
         seen.calls.insert(CallId(row.get("id")), call);
     }
-    for row in all(&mut conn, "select * from call_result").await {
+    for row in all(&conn, "select * from call_result") {
         let result = SeenResult {
             duration_us: row.get("duration_us"),
             http_status: row.get("http_status"),
-            failure: row.get::<Option<String>, _>("code").zip(row.get("message")),
-            notes: serde_json::from_str(row.get("notes")).unwrap(),
-            endings: serde_json::from_str(row.get("endings")).unwrap(),
+            failure: row.get::<Option<String>>("code").zip(row.get("message")),
+            notes: row.json("notes"),
+            endings: row.json("endings"),
         };
         seen.results.insert((CallId(row.get("call_id")), Time(row.get("at"))), result);
     }
-    for row in all(&mut conn, "select l.*, n.text as destination from lease l join name n on n.id = l.destination_id").await {
+    for row in all(&conn, "select l.*, n.text as destination from lease l join name n on n.id = l.destination_id") {
         seen.leases.insert(CallId(row.get("call_id")), (row.get("destination"), Time(row.get("until"))));
     }
-    for row in all(&mut conn, "select d.state, n.text as name from destination d join name n on n.id = d.name_id").await {
-        seen.destinations.insert(row.get("name"), serde_json::from_str(row.get("state")).unwrap());
+    for row in all(&conn, "select d.state, n.text as name from destination d join name n on n.id = d.name_id") {
+        seen.destinations.insert(row.get("name"), row.json("state"));
     }
-    for row in all(&mut conn, "select * from audit order by seq").await {
+    for row in all(&conn, "select * from audit order by seq") {
         let words = [row.get("actor"), row.get("action"), row.get("subject")];
         seen.audit.push((row.get("seq"), Time(row.get("at")), words, row.get("detail"), row.get("hash")));
     }
     seen
 }
 
-async fn all(conn: &mut SqliteConnection, sql: &str) -> Vec<SqliteRow> {
-    sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(conn).await.unwrap()
+/// A row by itself.
+struct Row(BTreeMap<String, rusqlite::types::Value>);
+
+impl Row {
+    fn get<T: FromSql>(&self, column: &str) -> T {
+        T::column_result((&self.0[column]).into()).unwrap()
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> T {
+        serde_json::from_str(&self.get::<String>(column)).unwrap()
+    }
 }
 
-fn time(row: &SqliteRow, column: &str) -> Option<Time> {
-    row.get::<Option<i64>, _>(column).map(Time)
+fn all(conn: &Connection, sql: &str) -> Vec<Row> {
+    let mut statement = conn.prepare(sql).unwrap();
+    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let row =
+        |row: &rusqlite::Row<'_>| names.iter().map(|name| Ok((name.clone(), row.get(name.as_str())?))).collect::<Result<_, _>>().map(Row);
+    statement.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
-fn number(row: &SqliteRow, column: &str) -> u32 {
-    u32::try_from(row.get::<i64, _>(column)).unwrap()
+fn time(row: &Row, column: &str) -> Option<Time> {
+    row.get::<Option<i64>>(column).map(Time)
 }
 
-fn raw_event(row: &SqliteRow) -> RawEvent {
+fn number(row: &Row, column: &str) -> u32 {
+    u32::try_from(row.get::<i64>(column)).unwrap()
+}
+
+fn raw_event(row: &Row) -> RawEvent {
     use RawDisposition::*;
-    let events: Vec<i64> = serde_json::from_str(row.get("events")).unwrap();
+    let events: Vec<i64> = row.json("events");
     RawEvent {
         id: RawEventId(row.get("id")),
         source: row.get("source"),
         received_at: Time(row.get("received_at")),
         disposition: [Accepted, Duplicate, Ignored, DeadLetter, Edited, Empty][number(row, "disposition") as usize],
         events: events.into_iter().map(EventId).collect(),
-        body_sha256: row.get::<Vec<u8>, _>("body_sha256").try_into().unwrap(),
+        body_sha256: row.get::<Vec<u8>>("body_sha256").try_into().unwrap(),
         key_id: number(row, "key_id"),
         sealed: row.get("sealed"),
         correlation_id: row.get("correlation_id"),
     }
 }
 
-fn event(row: &SqliteRow) -> Event {
+fn event(row: &Row) -> Event {
     let flags: i64 = row.get("flags");
-    let warnings: Option<Vec<Warning>> = row.get::<Option<&str>, _>("warnings").map(|text| serde_json::from_str(text).unwrap());
+    let warnings: Option<Vec<Warning>> = row.get::<Option<String>>("warnings").map(|text| serde_json::from_str(&text).unwrap());
     Event {
         id: EventId(row.get("id")),
         source: row.get("source"),
@@ -250,9 +270,9 @@ fn event(row: &SqliteRow) -> Event {
         event_type: row.get("event_type"),
         occurred_at: Time(row.get("occurred_at")),
         received_at: Time(row.get("received_at")),
-        trust: u8::try_from(row.get::<i64, _>("trust")).unwrap(),
+        trust: u8::try_from(row.get::<i64>("trust")).unwrap(),
         mapping_version: row.get("mapping_version"),
-        content_hash: row.get::<Vec<u8>, _>("content_hash").try_into().unwrap(),
+        content_hash: row.get::<Vec<u8>>("content_hash").try_into().unwrap(),
         ignored: flags & 1 != 0,
         fallback_key: flags & 2 != 0,
         raw_event: RawEventId(row.get("raw_event_id")),
@@ -262,10 +282,10 @@ fn event(row: &SqliteRow) -> Event {
     }
 }
 
-fn delivery(row: &SqliteRow) -> Delivery {
+fn delivery(row: &Row) -> Delivery {
     Delivery {
         id: DeliveryId(row.get("id")),
-        record: row.get::<Option<i64>, _>("record_id").map(RecordId),
+        record: row.get::<Option<i64>>("record_id").map(RecordId),
         destination: row.get("destination"),
         object: row.get("object"),
         mode: [Mode::CreateOnly, Mode::UpdateOnly, Mode::Upsert][number(row, "mode") as usize],
@@ -273,22 +293,22 @@ fn delivery(row: &SqliteRow) -> Delivery {
         generation: number(row, "generation"),
         wake_at: time(row, "wake_at"),
         outcome: row
-            .get::<Option<i64>, _>("outcome")
+            .get::<Option<i64>>("outcome")
             .map(|number| [Outcome::Applied, Outcome::Unchanged, Outcome::Superseded][number as usize]),
         ended_at: time(row, "ended_at"),
-        call: row.get::<Option<i64>, _>("call_id").map(CallId),
+        call: row.get::<Option<i64>>("call_id").map(CallId),
         owner: row.get("owner"),
-        superseded_by: row.get::<Option<i64>, _>("superseded_by").map(DeliveryId),
+        superseded_by: row.get::<Option<i64>>("superseded_by").map(DeliveryId),
     }
 }
 
-fn dead_letter(row: &SqliteRow) -> DeadLetter {
+fn dead_letter(row: &Row) -> DeadLetter {
     DeadLetter {
         delivery: DeliveryId(row.get("delivery_id")),
         destination: row.get("destination"),
         source: row.get("source"),
-        reason: Reason::parse(row.get("reason")).unwrap(),
-        class: row.get::<Option<&str>, _>("class").map(|word| Class::parse(word).unwrap()),
+        reason: Reason::parse(&row.get::<String>("reason")).unwrap(),
+        class: row.get::<Option<String>>("class").map(|word| Class::parse(&word).unwrap()),
         message: row.get("message"),
         owner: row.get("owner"),
         failed_at: Time(row.get("failed_at")),
@@ -296,14 +316,14 @@ fn dead_letter(row: &SqliteRow) -> DeadLetter {
     }
 }
 
-fn record(row: &SqliteRow) -> RecordEntry {
-    let lease = row.get::<Option<String>, _>("lease_holder").map(|holder| Lease {
+fn record(row: &Row) -> RecordEntry {
+    let lease = row.get::<Option<String>>("lease_holder").map(|holder| Lease {
         holder,
         until: Time(row.get("lease_until")),
         call: CallId(row.get("lease_call")),
     });
     let doubt = time(row, "verify_after").map(|verify_after| Doubt { revision: row.get("doubt_revision"), verify_after });
-    let body = row.get::<Option<&str>, _>("body").map(|text| serde_json::from_str(text).unwrap());
+    let body = row.get::<Option<String>>("body").map(|text| serde_json::from_str(&text).unwrap());
     RecordEntry {
         id: RecordId(row.get("id")),
         destination: row.get("destination"),
@@ -316,7 +336,7 @@ fn record(row: &SqliteRow) -> RecordEntry {
             revision: row.get("revision"),
             pushed: row.get("pushed"),
             lease,
-            intent: row.get::<i64, _>("intent") != 0,
+            intent: row.get::<i64>("intent") != 0,
             tries: number(row, "tries"),
             attempts: number(row, "attempts"),
             conflicts: number(row, "conflicts"),
@@ -324,8 +344,8 @@ fn record(row: &SqliteRow) -> RecordEntry {
             crashes: number(row, "crashes"),
             crashed_at: time(row, "crashed_at"),
             doubt,
-            adopted: row.get::<i64, _>("adopted") != 0,
-            solo: row.get::<i64, _>("solo") != 0,
+            adopted: row.get::<i64>("adopted") != 0,
+            solo: row.get::<i64>("solo") != 0,
             group_max: number(row, "group_max"),
             crm_id: row.get("crm_id"),
             body: body.unwrap_or_default(),

@@ -12,17 +12,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags, params};
 use sha2::{Digest, Sha256};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
+use self::row::{all, one, optional, run};
 use crate::Error;
 
 /// Bounds of memory: pages of the writer and of each reader, in KiB.
-const WRITER_CACHE_KIB: &str = "-16000";
-const READER_CACHE_KIB: &str = "-2000";
-const READERS: u32 = 3;
+const WRITER_CACHE_KIB: u32 = 16_000;
+const READER_CACHE_KIB: u32 = 2_000;
+const READERS: usize = 3;
+/// How long a read waits for its turn, and a statement for another process that has the file.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 200;
 /// Versions before this one can corrupt a WAL file (sqlite.org/wal.html#walresetbug).
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
@@ -32,8 +37,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[("0001_ledger", include_str!("../../..
 /// An open ledger file.
 #[derive(Clone)]
 pub struct Sqlite {
-    writer: Arc<Mutex<Writer>>,
-    pub(super) readers: SqlitePool,
+    writer: Arc<Mutex<Connection>>,
+    readers: Arc<Readers>,
     names: Arc<StdMutex<BTreeMap<String, i64>>>,
     seen: Arc<StdMutex<views::Seen>>,
     retained: Arc<StdMutex<views::Progress>>,
@@ -41,57 +46,95 @@ pub struct Sqlite {
     _lock: Option<Arc<File>>,
 }
 
-/// The one connection that writes.
-pub struct Writer {
-    pub(super) conn: SqliteConnection,
-    /// A transaction was begun and not ended: its future was dropped half-way.
-    pub(super) in_transaction: bool,
+/// Connections that read, made as they are needed.
+struct Readers {
+    path: PathBuf,
+    turns: Semaphore,
+    idle: StdMutex<Vec<Connection>>,
+}
+
+/// Runs what blocks on this thread, while others go on with what this one would have done.
+pub fn in_place<T>(blocking: impl FnOnce() -> T) -> T {
+    if has_others() { tokio::task::block_in_place(blocking) } else { blocking() }
+}
+
+/// Whether another thread can take over from this one; a runtime of one thread has none.
+pub fn has_others() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 impl Sqlite {
     /// Opens the file, and creates it and its folder where they are missing.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| Error::Unavailable(format!("{}: {error}", folder.display())))?;
         }
         let lock = exclusive(path)?;
-        let options = options(path).create_if_missing(true).pragma("cache_size", WRITER_CACHE_KIB);
-        let mut conn = options.connect().await?;
-        check_version(&mut conn).await?;
-        Self::with(conn, path, Some(Arc::new(lock))).await
+        let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)?;
+        // The pages' size is set before anything is written; FULL: a commit is on disk when it is answered, where NORMAL may lose the last
+        // ones with the power.
+        conn.execute_batch("pragma page_size = 8192; pragma journal_mode = wal; pragma synchronous = full")?;
+        check_version(&conn)?;
+        Ok(Self::with(conn, path, Some(Arc::new(lock))))
     }
 
     /// Opens the file for reading beside a process that may be writing, or after it has gone.
-    pub async fn open_read_only(path: &Path) -> Result<Self, Error> {
+    pub fn open_read_only(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
             return Err(Error::Refused(format!(
                 "there is no ledger at {}: start onceward there first, or name another with --config or --data",
                 path.display()
             )));
         }
-        let conn = options(path).read_only(true).connect().await?;
-        Self::with(conn, path, None).await
+        Ok(Self::with(connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?, path, None))
     }
 
-    async fn with(conn: SqliteConnection, path: &Path, lock: Option<Arc<File>>) -> Result<Self, Error> {
-        let reading = options(path).read_only(true).pragma("cache_size", READER_CACHE_KIB);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .min_connections(0)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy_with(reading);
-        let writer = Arc::new(Mutex::new(Writer { conn, in_transaction: false }));
-        Ok(Self { writer, readers, names: Arc::default(), seen: Arc::default(), retained: Arc::default(), _lock: lock })
+    fn with(conn: Connection, path: &Path, lock: Option<Arc<File>>) -> Self {
+        let readers = Readers { path: path.to_owned(), turns: Semaphore::new(READERS), idle: StdMutex::default() };
+        Self {
+            writer: Arc::new(Mutex::new(conn)),
+            readers: Arc::new(readers),
+            names: Arc::default(),
+            seen: Arc::default(),
+            retained: Arc::default(),
+            _lock: lock,
+        }
     }
 
     /// The writer, as soon as it is free, with no transaction open.
-    pub async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, Error> {
-        let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        if writer.in_transaction {
-            sqlx::query("rollback").execute(&mut writer.conn).await.ok();
-            writer.in_transaction = false;
-        }
-        Ok(writer)
+    pub async fn writer(&self) -> OwnedMutexGuard<Connection> {
+        Arc::clone(&self.writer).lock_owned().await
+    }
+
+    /// Looks at one moment of the ledger, through a connection that holds up nobody who writes.
+    pub async fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let turn = tokio::time::timeout(PATIENCE, self.readers.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Error::Unavailable(format!("{READERS} others have been reading for {} s", PATIENCE.as_secs())));
+        };
+        in_place(|| {
+            let idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut conn = match idle {
+                Some(conn) => conn,
+                None => connect(&self.readers.path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?,
+            };
+            let moment = conn.transaction()?;
+            let seen = look(&moment)?;
+            moment.commit()?;
+            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            Ok(seen)
+        })
+    }
+
+    /// Writes what belongs together.
+    pub async fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let mut writer = self.writer().await;
+        in_place(|| {
+            let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let done = change(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        })
     }
 
     /// The numbers of these names, made where they are new.
@@ -108,29 +151,22 @@ impl Sqlite {
             }
         }
         if !missing.is_empty() {
-            let mut writer = self.writer().await?;
-            for name in missing {
-                sqlx::query("insert into name (text) values (?) on conflict do nothing").bind(&name).execute(&mut writer.conn).await?;
-                let id: i64 =
-                    sqlx::query("select id from name where text = ?").bind(&name).fetch_one(&mut writer.conn).await?.try_get(0)?;
-                self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), id);
-                found.insert(name, id);
-            }
+            let made =
+                self.write(|conn| missing.into_iter().map(|name| Ok((number(conn, &name)?, name))).collect::<Result<Vec<_>, Error>>());
+            let made = made.await?;
+            self.names.lock().unwrap_or_else(PoisonError::into_inner).extend(made.iter().map(|(id, name)| (name.clone(), *id)));
+            found.extend(made.into_iter().map(|(id, name)| (name, id)));
         }
         Ok(Names(found))
     }
 
     /// The migrations that this file lacks.
     pub async fn pending(&self) -> Result<Vec<String>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let there = sqlx::query("select 1 from sqlite_schema where name = 'migration'").fetch_optional(&mut *reader).await?;
-        let applied: Vec<String> = match there {
-            None => Vec::new(),
-            Some(_) => {
-                let rows = sqlx::query("select name from migration").fetch_all(&mut *reader).await?;
-                rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
-            }
-        };
+        let applied = self.read(|conn| match optional(conn, "select 1 from sqlite_schema where name = 'migration'", params![])? {
+            None => Ok(Vec::new()),
+            Some(_) => all(conn, "select name from migration", params![])?.iter().map(|row| row.at(0)).collect::<Result<_, _>>(),
+        });
+        let applied: Vec<String> = applied.await?;
         if let Some(newer) = applied.iter().find(|name| !MIGRATIONS.iter().any(|(known, _)| known == name)) {
             return Err(Error::Refused(format!(
                 "the ledger was migrated to {newer} by a newer version: start that version, or restore a backup"
@@ -141,24 +177,16 @@ impl Sqlite {
 
     /// Applies what is missing, each migration in one transaction.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        let mut writer = self.writer().await?;
-        let conn = &mut writer.conn;
-        sqlx::query("create table if not exists migration (name text primary key, sha256 blob not null) strict")
-            .execute(&mut *conn)
-            .await?;
-        drop(writer);
+        let table = "create table if not exists migration (name text primary key, sha256 blob not null) strict";
+        self.write(|conn| run(conn, table, params![])).await?;
         let pending = self.pending().await?;
         for (name, text) in MIGRATIONS.iter().filter(|(name, _)| pending.iter().any(|missing| missing == name)) {
-            let mut writer = self.writer().await?;
-            let mut transaction = writer.conn.begin_with("begin immediate").await?;
-            sqlx::raw_sql(*text).execute(&mut *transaction).await?;
-            let digest = Sha256::digest(text.as_bytes());
-            sqlx::query("insert into migration (name, sha256) values (?, ?)")
-                .bind(*name)
-                .bind(digest.as_slice())
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
+            self.write(|conn| {
+                conn.execute_batch(text)?;
+                let digest = Sha256::digest(text.as_bytes());
+                run(conn, "insert into migration (name, sha256) values (?, ?)", params![name, digest.as_slice()])
+            })
+            .await?;
         }
         Ok(pending)
     }
@@ -167,37 +195,40 @@ impl Sqlite {
     pub async fn largest_id(&self) -> Result<i64, Error> {
         let sql = "select max(coalesce((select max(id) from raw_event), 0), coalesce((select max(id) from event), 0), coalesce((select max(id) from call), 0), \
                    coalesce((select max(id) from record), 0), coalesce((select max(id) from rejected), 0), coalesce((select max(id) from replay), 0))";
-        Ok(sqlx::query(sql).fetch_one(&self.readers).await?.try_get(0)?)
+        self.read(|conn| one(conn, sql, params![])?.at(0)).await
     }
 
     /// Makes the configuration's sources and mappings known: a source that is gone later is still known, and an event shows the mapping that made it.
     pub async fn register(&self, now: i64, sources: &[&str], mappings: &[(String, String)]) -> Result<(), Error> {
         let names = self.names(sources).await?;
-        let mut writer = self.writer().await?;
-        for source in sources {
-            sqlx::query("insert into source (name_id, first_seen_at) values (?, ?) on conflict do nothing")
-                .bind(names.id(source)?)
-                .bind(now)
-                .execute(&mut writer.conn)
-                .await?;
-        }
-        for (version, text) in mappings {
-            sqlx::query("insert into mapping (version, text, first_seen_at) values (?, ?, ?) on conflict do nothing")
-                .bind(version)
-                .bind(text)
-                .bind(now)
-                .execute(&mut writer.conn)
-                .await?;
-        }
-        Ok(())
+        self.write(|conn| {
+            for source in sources {
+                let sql = "insert into source (name_id, first_seen_at) values (?, ?) on conflict do nothing";
+                run(conn, sql, params![names.id(source)?, now])?;
+            }
+            for (version, text) in mappings {
+                let sql = "insert into mapping (version, text, first_seen_at) values (?, ?, ?) on conflict do nothing";
+                run(conn, sql, params![version, text, now])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The leases of whoever held this file before are void: with the lock in hand, nobody else is alive.
     pub async fn void_leases(&self, now: i64) -> Result<u64, Error> {
-        let mut writer = self.writer().await?;
-        sqlx::query("delete from lease").execute(&mut writer.conn).await?;
-        Ok(sqlx::query("update record set wake_at = ? where state = 3").bind(now).execute(&mut writer.conn).await?.rows_affected())
+        self.write(|conn| {
+            run(conn, "delete from lease", params![])?;
+            run(conn, "update record set wake_at = ? where state = 3", params![now])
+        })
+        .await
     }
+}
+
+/// A name's number; it gets one if it has none.
+fn number(conn: &Connection, name: &str) -> Result<i64, Error> {
+    run(conn, "insert into name (text) values (?) on conflict do nothing", params![name])?;
+    one(conn, "select id from name where text = ?", params![name])?.at(0)
 }
 
 /// Names and their numbers, for one operation.
@@ -210,18 +241,13 @@ impl Names {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        // FULL: a commit is on disk when it is answered. NORMAL may lose the last ones with the power.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
-        .page_size(8_192)
-        // Off: the ledger's logic writes parents first, tests check every key, and each check costs a look-up per row.
-        .foreign_keys(false)
-        .statement_cache_capacity(200)
-        .disable_statement_logging()
+fn connect(path: &Path, flags: OpenFlags, cache_kib: u32) -> Result<Connection, Error> {
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(PATIENCE)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Foreign keys off: the ledger's logic writes parents first, tests check every key, and each check costs a look-up per row.
+    conn.execute_batch(&format!("pragma foreign_keys = off; pragma cache_size = -{cache_kib}"))?;
+    Ok(conn)
 }
 
 fn exclusive(path: &Path) -> Result<File, Error> {
@@ -243,8 +269,8 @@ fn exclusive(path: &Path) -> Result<File, Error> {
     }
 }
 
-async fn check_version(conn: &mut SqliteConnection) -> Result<(), Error> {
-    let version: String = sqlx::query("select sqlite_version()").fetch_one(conn).await?.try_get(0)?;
+fn check_version(conn: &Connection) -> Result<(), Error> {
+    let version: String = one(conn, "select sqlite_version()", params![])?.at(0)?;
     let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     if numbers.as_slice() < SQLITE_MIN.as_slice() {
         return Err(Error::Refused(format!(

@@ -3,9 +3,8 @@
 use model::record::{Body, Doubt, Lease, Record, State};
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
 
-use super::row::{bytes, get, json, word};
+use super::row::{Row, bytes, get, json, word};
 use crate::Error;
 use crate::rows::{Delivery, DeliveryState, Event, RecordEntry};
 
@@ -58,7 +57,7 @@ pub(super) fn narrow(entry: &RecordEntry) -> Value {
     ])
 }
 
-pub(super) fn record_entry(row: &SqliteRow) -> Result<RecordEntry, Error> {
+pub(super) fn record_entry(row: &Row) -> Result<RecordEntry, Error> {
     let id: i64 = get(row, "id")?;
     let state: i64 = get(row, "state")?;
     let time = |column: &str| get::<Option<i64>>(row, column).map(|at| at.map(Time));
@@ -107,7 +106,7 @@ pub(super) fn mode(number: i64, id: i64) -> Result<model::event::Mode, Error> {
     word(found, "delivery", "mode", id, number)
 }
 
-pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
+pub(super) fn delivery(row: &Row) -> Result<Delivery, Error> {
     use model::protocol::Outcome;
     let id: i64 = get(row, "id")?;
     let state: i64 = get(row, "state")?;
@@ -132,7 +131,7 @@ pub(super) fn delivery(row: &SqliteRow) -> Result<Delivery, Error> {
     })
 }
 
-pub(super) fn event(row: &SqliteRow) -> Result<Event, Error> {
+pub(super) fn event(row: &Row) -> Result<Event, Error> {
     let id: i64 = get(row, "id")?;
     let trust: i64 = get(row, "trust")?;
     let flags: i64 = get(row, "flags")?;

@@ -1,83 +1,180 @@
 //! Values into statements and out of rows.
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
 
 use crate::Error;
 
 /// One value of a row that is to be inserted.
-pub enum Val {
+pub enum Val<'a> {
     Int(i64),
-    Text(String),
-    Blob(Vec<u8>),
+    Text(Cow<'a, str>),
+    Blob(Cow<'a, [u8]>),
     Null,
 }
 
-impl From<i64> for Val {
+impl ToSql for Val<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Blob(value) => ValueRef::Blob(value),
+            Self::Null => ValueRef::Null,
+        }))
+    }
+}
+
+impl From<i64> for Val<'_> {
     fn from(value: i64) -> Self {
         Self::Int(value)
     }
 }
 
-impl From<String> for Val {
+impl From<String> for Val<'_> {
     fn from(value: String) -> Self {
-        Self::Text(value)
+        Self::Text(value.into())
     }
 }
 
-impl From<&str> for Val {
-    fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
+impl<'a> From<&'a str> for Val<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value.into())
     }
 }
 
-impl From<&[u8]> for Val {
-    fn from(value: &[u8]) -> Self {
-        Self::Blob(value.to_vec())
+impl<'a> From<&'a [u8]> for Val<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Self::Blob(value.into())
     }
 }
 
-impl<T: Into<Val>> From<Option<T>> for Val {
+impl From<Vec<u8>> for Val<'_> {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Blob(value.into())
+    }
+}
+
+impl<'a, T: Into<Val<'a>>> From<Option<T>> for Val<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
+}
+
+/// A row by itself: it needs neither statement nor connection any more.
+pub struct Row {
+    names: Rc<[String]>,
+    values: Vec<Value>,
+}
+
+/// What a column can be read as.
+pub trait Column<'r>: Sized {
+    fn of(value: &'r Value) -> Option<Self>;
+}
+
+impl Column<'_> for i64 {
+    fn of(value: &Value) -> Option<Self> {
+        if let Value::Integer(number) = value { Some(*number) } else { None }
+    }
+}
+
+impl<'r> Column<'r> for &'r str {
+    fn of(value: &'r Value) -> Option<Self> {
+        if let Value::Text(text) = value { Some(text) } else { None }
+    }
+}
+
+impl<'r> Column<'r> for &'r [u8] {
+    fn of(value: &'r Value) -> Option<Self> {
+        if let Value::Blob(bytes) = value { Some(bytes) } else { None }
+    }
+}
+
+impl Column<'_> for String {
+    fn of(value: &Value) -> Option<Self> {
+        <&str>::of(value).map(str::to_owned)
+    }
+}
+
+impl Column<'_> for Vec<u8> {
+    fn of(value: &Value) -> Option<Self> {
+        <&[u8]>::of(value).map(<[u8]>::to_vec)
+    }
+}
+
+impl<'r, T: Column<'r>> Column<'r> for Option<T> {
+    fn of(value: &'r Value) -> Option<Self> {
+        if *value == Value::Null { Some(None) } else { T::of(value).map(Some) }
+    }
+}
+
+impl Row {
+    /// A column by its place in the statement.
+    pub fn at<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, Error> {
+        self.values.get(place).and_then(T::of).ok_or_else(|| {
+            let name = self.names.get(place).map_or("(there is none)", String::as_str);
+            Error::Unavailable(format!("column {place} of a row, {name}, is not of the kind that this version reads"))
+        })
+    }
+}
+
+/// A column that the schema promises.
+pub fn get<'r, T: Column<'r>>(row: &'r Row, column: &str) -> Result<T, Error> {
+    row.at(row.names.iter().position(|name| name == column).unwrap_or(usize::MAX))
+}
+
+/// Every row that a statement selects. Its text is prepared once and kept.
+pub fn all(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, Error> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let names: Rc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let mut found = statement.query(values)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let values = (0..names.len()).map(|place| row.get(place)).collect::<Result<_, _>>()?;
+        rows.push(Row { names: Rc::clone(&names), values });
+    }
+    Ok(rows)
+}
+
+/// The first row that a statement selects, if there is one.
+pub fn optional(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Option<Row>, Error> {
+    Ok(all(conn, sql, values)?.into_iter().next())
+}
+
+/// The one row that a statement always selects.
+pub fn one(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Row, Error> {
+    optional(conn, sql, values)?.ok_or_else(|| Error::Unavailable("a statement that always has a row had none".into()))
+}
+
+/// Runs a statement that selects nothing; returns how many rows it changed.
+pub fn run(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<u64, Error> {
+    Ok(conn.prepare_cached(sql)?.execute(values)? as u64)
 }
 
 /// Rows in one statement: few enough sizes that each text is prepared once and kept.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// Inserts rows, many to a statement. `head` is `insert … into t (a, b) values`, `tail` an `on conflict` clause or nothing.
-pub async fn insert(conn: &mut SqliteConnection, head: &str, tail: &str, rows: Vec<Vec<Val>>) -> Result<(), Error> {
+pub fn insert(conn: &Connection, head: &str, tail: &str, rows: Vec<Vec<Val<'_>>>) -> Result<(), Error> {
     let mut left = rows.into_iter().peekable();
     let mut remaining = left.len();
+    let mut prepared: Option<(usize, CachedStatement<'_>)> = None;
     while let Some(first) = left.peek() {
-        let places = format!("({})", vec!["?"; first.len()].join(","));
         let size = CHUNKS.into_iter().find(|&size| size <= remaining).unwrap_or(1);
-        let sql = format!("{head} {} {tail}", vec![places.as_str(); size].join(","));
-        let mut query = sqlx::query::<sqlx::Sqlite>(AssertSqlSafe(sql));
-        for value in left.by_ref().take(size).flatten() {
-            query = bind(query, value);
-        }
-        query.execute(&mut *conn).await?;
+        let statement = match &mut prepared {
+            Some((held, statement)) if *held == size => statement,
+            held => {
+                let places = format!("({})", vec!["?"; first.len()].join(","));
+                let sql = format!("{head} {} {tail}", vec![places.as_str(); size].join(","));
+                &mut held.insert((size, conn.prepare_cached(&sql)?)).1
+            }
+        };
+        statement.execute(params_from_iter(left.by_ref().take(size).flatten()))?;
         remaining -= size;
     }
     Ok(())
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
-fn bind(query: Query<'_>, value: Val) -> Query<'_> {
-    match value {
-        Val::Int(value) => query.bind(value),
-        Val::Text(value) => query.bind(value),
-        Val::Blob(value) => query.bind(value),
-        Val::Null => query.bind(None::<i64>),
-    }
-}
-
-/// A column that the schema promises.
-pub fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(row: &'r SqliteRow, column: &str) -> Result<T, Error> {
-    Ok(row.try_get(column)?)
 }
 
 /// A number that stands for a word of ours.

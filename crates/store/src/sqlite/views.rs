@@ -10,10 +10,10 @@ mod retention;
 mod trace;
 
 use model::Time;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::read::text;
-use super::row::get;
+use super::row::{Row, all, get};
 use crate::Error;
 
 pub use numbers::Seen;
@@ -30,12 +30,12 @@ fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn time(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<Option<Time>, Error> {
+fn time(row: &Row, column: &str) -> Result<Option<Time>, Error> {
     Ok(get::<Option<i64>>(row, column)?.map(Time))
 }
 
 /// The numbers that a statement with one parameter selects.
-async fn numbers(conn: &mut SqliteConnection, sql: &'static str, parameter: &str) -> Result<Vec<i64>, Error> {
-    let rows = sqlx::query(sql).bind(parameter).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok(sqlx::Row::try_get(row, 0)?)).collect()
+fn numbers(conn: &Connection, sql: &'static str, parameter: &str) -> Result<Vec<i64>, Error> {
+    let rows = all(conn, sql, params![parameter])?;
+    rows.iter().map(|row| Ok(row.at(0)?)).collect()
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{DeliveryId, Reason, ReplayId, Time};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Acquire, SqliteConnection};
+
+use rusqlite::{Connection, ToSql, params};
 
 use super::super::Sqlite;
-use super::super::row::{get, json, word};
+use super::super::row::{Row, all, get, json, one, optional, run, word};
 use super::{count, events, page, text, time};
 use crate::Error;
 use crate::types::{DeadLetterFilter, DeadLetterRow, ReplayRow};
@@ -30,52 +30,54 @@ macro_rules! fitting {
     };
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
-fn bind<'q>(query: Query<'q>, filter: &'q DeadLetterFilter) -> Query<'q> {
+/// The values that [`fitting`] needs, without the page's size.
+fn values(filter: &DeadLetterFilter) -> [Box<dyn ToSql + '_>; 9] {
     let before = filter.after.map_or(i64::MAX, |after| after.0.saturating_sub(1));
-    query
-        .bind(filter.id.map_or(0, |id| id.0))
-        .bind(filter.id.map_or(before, |id| id.0.min(before)))
-        .bind(&filter.destination)
-        .bind(&filter.source)
-        .bind(filter.reason.map(Reason::as_str))
-        .bind(&filter.owner)
-        .bind(filter.since.map(|at| at.0))
-        .bind(filter.until.map(|at| at.0))
-        .bind(&filter.event_type)
+    [
+        Box::new(filter.id.map_or(0, |id| id.0)),
+        Box::new(filter.id.map_or(before, |id| id.0.min(before))),
+        Box::new(&filter.destination),
+        Box::new(&filter.source),
+        Box::new(filter.reason.map(Reason::as_str)),
+        Box::new(&filter.owner),
+        Box::new(filter.since.map(|at| at.0)),
+        Box::new(filter.until.map(|at| at.0)),
+        Box::new(&filter.event_type),
+    ]
 }
 
 impl Sqlite {
-    pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
+    pub fn dead_letters(&self, conn: &Connection, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
         let sql = fitting!("select l.delivery_id", "order by l.delivery_id desc limit ?10");
-        let rows = bind(sqlx::query(sql), filter).bind(page(filter.limit)).fetch_all(&mut *tx).await?;
+        let (values, limit) = (values(filter), page(filter.limit));
+        let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).chain([&limit as &dyn ToSql]).collect();
+        let rows = all(conn, sql, &values)?;
         let wanted: Vec<i64> = rows.iter().map(|row| get(row, "delivery_id")).collect::<Result<_, _>>()?;
         let of: BTreeSet<i64> = wanted.iter().map(|id| DeliveryId(*id).event().0).collect();
-        let loaded = events::load(&mut tx, &of.into_iter().collect::<Vec<_>>()).await?;
+        let loaded = events::load(conn, &of.into_iter().collect::<Vec<_>>())?;
         let letters = loaded.rows.into_iter().flat_map(|event| event.deliveries).filter_map(|delivery| delivery.dead_letter);
         let mut letters: BTreeMap<i64, DeadLetterRow> = letters.map(|letter| (letter.id.0, letter)).collect();
         Ok(wanted.iter().filter_map(|id| letters.remove(id)).collect())
     }
 
-    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
-        let row = bind(sqlx::query(fitting!("select count(*) as n", "")), filter).fetch_one(&self.readers).await?;
+    pub fn count_dead_letters(&self, conn: &Connection, filter: &DeadLetterFilter) -> Result<u64, Error> {
+        let values = values(filter);
+        let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
+        let row = one(conn, fitting!("select count(*) as n", ""), &values)?;
         Ok(count(get(&row, "n")?))
     }
 
-    pub async fn dead_letter_reasons(&self) -> Result<BTreeMap<Reason, u64>, Error> {
-        let mut reader = self.readers.acquire().await?;
+    pub fn dead_letter_reasons(&self, conn: &Connection) -> Result<BTreeMap<Reason, u64>, Error> {
         let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-        for (_, reason, number) in by_reason(&mut reader).await? {
+        for (_, reason, number) in by_reason(conn)? {
             *reasons.entry(reason).or_default() += number;
         }
         Ok(reasons)
     }
 
-    pub async fn begin_replay(
+    pub fn begin_replay(
         &self,
+        conn: &Connection,
         now: Time,
         id: ReplayId,
         actor: &str,
@@ -83,48 +85,52 @@ impl Sqlite {
         filter: &Value,
         matched: u64,
     ) -> Result<(), Error> {
-        let mut writer = self.writer().await?;
-        sqlx::query("insert into replay (id, at, actor, reason, filter, matched) values (?, ?, ?, ?, ?, ?)")
-            .bind(id.0)
-            .bind(now.0)
-            .bind(actor)
-            .bind(reason)
-            .bind(text(filter)?)
-            .bind(i64::try_from(matched).unwrap_or(i64::MAX))
-            .execute(&mut writer.conn)
-            .await?;
+        run(
+            conn,
+            "insert into replay (id, at, actor, reason, filter, matched) values (?, ?, ?, ?, ?, ?)",
+            params![id.0, now.0, actor, reason, text(filter)?, i64::try_from(matched).unwrap_or(i64::MAX)],
+        )?;
         Ok(())
     }
 
-    pub async fn note_replay(&self, id: ReplayId, reopened: u64, refused: u64, finished_at: Option<Time>) -> Result<(), Error> {
-        let mut writer = self.writer().await?;
-        sqlx::query("update replay set reopened = ?, refused = ?, finished_at = ? where id = ?")
-            .bind(i64::try_from(reopened).unwrap_or(i64::MAX))
-            .bind(i64::try_from(refused).unwrap_or(i64::MAX))
-            .bind(finished_at.map(|at| at.0))
-            .bind(id.0)
-            .execute(&mut writer.conn)
-            .await?;
+    pub fn note_replay(
+        &self,
+        conn: &Connection,
+        id: ReplayId,
+        reopened: u64,
+        refused: u64,
+        finished_at: Option<Time>,
+    ) -> Result<(), Error> {
+        run(
+            conn,
+            "update replay set reopened = ?, refused = ?, finished_at = ? where id = ?",
+            params![
+                i64::try_from(reopened).unwrap_or(i64::MAX),
+                i64::try_from(refused).unwrap_or(i64::MAX),
+                finished_at.map(|at| at.0),
+                id.0
+            ],
+        )?;
         Ok(())
     }
 
-    pub async fn replay(&self, id: ReplayId) -> Result<Option<ReplayRow>, Error> {
-        let row = sqlx::query("select * from replay where id = ?").bind(id.0).fetch_optional(&self.readers).await?;
+    pub fn replay(&self, conn: &Connection, id: ReplayId) -> Result<Option<ReplayRow>, Error> {
+        let row = optional(conn, "select * from replay where id = ?", params![id.0])?;
         row.as_ref().map(replay).transpose()
     }
 
-    pub async fn unfinished_replays(&self) -> Result<Vec<ReplayRow>, Error> {
+    pub fn unfinished_replays(&self, conn: &Connection) -> Result<Vec<ReplayRow>, Error> {
         let sql = "select * from replay where finished_at is null order by id limit ?";
-        let rows = sqlx::query(sql).bind(UNFINISHED_MAX).fetch_all(&self.readers).await?;
+        let rows = all(conn, sql, params![UNFINISHED_MAX])?;
         rows.iter().map(replay).collect()
     }
 }
 
 /// Counts by destination, empty for none, and reason.
-pub async fn by_reason(conn: &mut SqliteConnection) -> Result<Vec<(String, Reason, u64)>, Error> {
+pub fn by_reason(conn: &Connection) -> Result<Vec<(String, Reason, u64)>, Error> {
     let sql = "select coalesce(n.text, '') as destination, l.reason, l.n from (select destination_id, reason, count(*) as n from dead_letter \
                group by destination_id, reason) l left join name n on n.id = l.destination_id order by 1, 2";
-    let rows = sqlx::query(sql).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![])?;
     let counted = rows.iter().map(|row| {
         let reason: &str = get(row, "reason")?;
         Ok((get(row, "destination")?, word(Reason::parse(reason), "dead_letter", "reason", 0, reason)?, count(get(row, "n")?)))
@@ -132,7 +138,7 @@ pub async fn by_reason(conn: &mut SqliteConnection) -> Result<Vec<(String, Reaso
     counted.collect()
 }
 
-fn replay(row: &SqliteRow) -> Result<ReplayRow, Error> {
+fn replay(row: &Row) -> Result<ReplayRow, Error> {
     let id: i64 = get(row, "id")?;
     Ok(ReplayRow {
         id: ReplayId(id),

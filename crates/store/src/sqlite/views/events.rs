@@ -6,12 +6,12 @@ use std::time::Duration;
 use model::record::State;
 use model::{CallId, Class, DeliveryId, EventId, IdGenerator, RawEventId, Reason};
 use serde_json::Value;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Acquire, SqliteConnection};
+
+use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
 use super::super::read::{delivery, event, ids};
-use super::super::row::{get, json, word};
+use super::super::row::{Row, all, get, json, optional, word};
 use super::{page, time};
 use crate::Error;
 use crate::rows::{Delivery, DeliveryState, Event, RawDisposition};
@@ -41,62 +41,61 @@ pub struct Loaded {
 }
 
 impl Sqlite {
-    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
+    pub fn events(&self, conn: &Connection, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
         let from = filter.since.map_or(0, |since| IdGenerator::floor(since - BEHIND));
         let before = filter.after.map_or(i64::MAX, |after| after.0);
         let to = before.min(filter.until.map_or(i64::MAX, |until| IdGenerator::floor(until + AHEAD)));
-        let rows = sqlx::query(narrow!(
-            "from event e cross join name s on s.id = e.source_id where e.id >= ?1 and e.id < ?2 \
+        let rows = all(
+            conn,
+            narrow!(
+                "from event e cross join name s on s.id = e.source_id where e.id >= ?1 and e.id < ?2 \
              and (?3 is null or e.source_id = (select id from name where text = ?3)) and (?4 is null or e.event_type = ?4) \
              and (?5 is null or e.received_at >= ?5) and (?6 is null or e.received_at < ?6) order by e.id desc limit ?7"
-        ))
-        .bind(from)
-        .bind(to)
-        .bind(&filter.source)
-        .bind(&filter.event_type)
-        .bind(filter.since.map(|at| at.0))
-        .bind(filter.until.map(|at| at.0))
-        .bind(page(filter.limit))
-        .fetch_all(&mut *tx)
-        .await?;
-        Ok(with_deliveries(&mut tx, rows.iter().map(event).collect::<Result<_, _>>()?).await?.rows)
+            ),
+            params![
+                from,
+                to,
+                &filter.source,
+                &filter.event_type,
+                filter.since.map(|at| at.0),
+                filter.until.map(|at| at.0),
+                page(filter.limit)
+            ],
+        )?;
+        Ok(with_deliveries(conn, rows.iter().map(event).collect::<Result<_, _>>()?)?.rows)
     }
 
-    pub async fn event(&self, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
+    pub fn event(&self, conn: &Connection, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
         let sql = "select e.normalized, m.text as mapping from event e left join mapping m on m.version = e.mapping_version where e.id = ?";
-        let Some(wide) = sqlx::query(sql).bind(id.0).fetch_optional(&mut *tx).await? else { return Ok(None) };
-        let Some(row) = load(&mut tx, &[id.0]).await?.rows.pop() else { return Ok(None) };
+        let Some(wide) = optional(conn, sql, params![id.0])? else { return Ok(None) };
+        let Some(row) = load(conn, &[id.0])?.rows.pop() else { return Ok(None) };
         Ok(Some((row, json(get(&wide, "normalized")?, "event", "normalized", id.0)?, get(&wide, "mapping")?)))
     }
 
-    pub async fn raw_event(&self, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
+    pub fn raw_event(&self, conn: &Connection, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
         let sql = "select r.*, s.text as source from raw_event r join name s on s.id = r.source_id where r.id = ?";
-        let row = sqlx::query(sql).bind(id.0).fetch_optional(&self.readers).await?;
+        let row = optional(conn, sql, params![id.0])?;
         row.as_ref().map(raw_event).transpose()
     }
 }
 
 /// Events by their ids, oldest first; those that are not there are left out.
-pub async fn load(conn: &mut SqliteConnection, wanted: &[i64]) -> Result<Loaded, Error> {
+pub fn load(conn: &Connection, wanted: &[i64]) -> Result<Loaded, Error> {
     let sql = narrow!("from json_each(?) j cross join event e on e.id = j.value cross join name s on s.id = e.source_id order by e.id");
-    let rows = sqlx::query(sql).bind(ids(wanted.iter().copied())).fetch_all(&mut *conn).await?;
-    with_deliveries(conn, rows.iter().map(event).collect::<Result<_, _>>()?).await
+    let rows = all(conn, sql, params![ids(wanted.iter().copied())])?;
+    with_deliveries(conn, rows.iter().map(event).collect::<Result<_, _>>()?)
 }
 
 /// One query for all of them.
-async fn with_deliveries(conn: &mut SqliteConnection, events: Vec<Event>) -> Result<Loaded, Error> {
+fn with_deliveries(conn: &Connection, events: Vec<Event>) -> Result<Loaded, Error> {
     let sql = "select d.*, n.text as destination, o.text as object, r.state as record_state, r.fence as record_fence, r.wake_at as record_wake_at, \
                r.last_attempt_at, b.key as record_key, b.crm_id, l.reason, l.class, l.message, l.owner as looked_at_by, l.failed_at, l.attempts \
                from json_each(?) j cross join delivery d on d.id between j.value and j.value + 63 \
                left join name n on n.id = d.destination_id left join name o on o.id = d.object_id left join record r on r.id = d.record_id \
                left join record_body b on b.record_id = d.record_id left join dead_letter l on l.delivery_id = d.id order by d.id";
-    let rows = sqlx::query(sql).bind(ids(events.iter().map(|event| event.id.0))).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![ids(events.iter().map(|event| event.id.0))])?;
     let mut ended_by = BTreeMap::new();
-    let mut by_event: BTreeMap<EventId, Vec<(&SqliteRow, Delivery)>> = BTreeMap::new();
+    let mut by_event: BTreeMap<EventId, Vec<(&Row, Delivery)>> = BTreeMap::new();
     for row in &rows {
         let held = delivery(row)?;
         ended_by.extend(held.call.map(|call| (held.id, call)));
@@ -130,7 +129,7 @@ fn event_row(event: Event, deliveries: Vec<DeliveryRow>) -> EventRow {
     }
 }
 
-fn delivery_row(row: &SqliteRow, held: Delivery, event: &Event) -> Result<DeliveryRow, Error> {
+fn delivery_row(row: &Row, held: Delivery, event: &Event) -> Result<DeliveryRow, Error> {
     let record = match get::<Option<i64>>(row, "record_state")? {
         Some(number) => {
             let state = word(State::from_number(number), "record", "state", held.record.map_or(0, |id| id.0), number)?;
@@ -177,7 +176,7 @@ pub fn status(state: DeliveryState, record: Option<(State, i64)>) -> Status {
     }
 }
 
-fn dead_letter(row: &SqliteRow, held: &Delivery, event: &Event) -> Result<Option<DeadLetterRow>, Error> {
+fn dead_letter(row: &Row, held: &Delivery, event: &Event) -> Result<Option<DeadLetterRow>, Error> {
     let Some(reason) = get::<Option<&str>>(row, "reason")? else { return Ok(None) };
     let reason = word(Reason::parse(reason), "dead_letter", "reason", held.id.0, reason)?;
     let class: Option<&str> = get(row, "class")?;
@@ -204,7 +203,7 @@ fn dead_letter(row: &SqliteRow, held: &Delivery, event: &Event) -> Result<Option
     }))
 }
 
-fn raw_event(row: &SqliteRow) -> Result<RawEventRow, Error> {
+fn raw_event(row: &Row) -> Result<RawEventRow, Error> {
     let id: i64 = get(row, "id")?;
     let events: Vec<i64> = json(get(row, "events")?, "raw_event", "events", id)?;
     let key: i64 = get(row, "key_id")?;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use model::{CallId, DeliveryId, EventId, RawEventId, RecordId};
 use serde_json::Value;
-use sqlx::SqliteConnection;
+
+use rusqlite::{Connection, params};
 
 use super::super::read::text;
-use super::super::row::{get, json};
+use super::super::row::{all, get, json, optional};
 use super::numbers::Seen;
 use crate::Error;
 use crate::rows::hash;
@@ -45,23 +46,23 @@ impl Found {
 }
 
 /// Finds X. Nothing found is an answer too.
-pub async fn find(conn: &mut SqliteConnection, x: &str, seen: &Seen) -> Result<Found, Error> {
+pub fn find(conn: &Connection, x: &str, seen: &Seen) -> Result<Found, Error> {
     let x = x.trim();
     let mut found = Found::default();
     if x.is_empty() || x.len() > X_BYTES_MAX {
         return Ok(found);
     }
-    by_our_id(conn, x, &mut found).await?;
-    by_key(conn, x, &mut found).await?;
-    by_vendor_id(conn, x, seen, &mut found).await?;
-    by_identifier(conn, x, seen, &mut found).await?;
+    by_our_id(conn, x, &mut found)?;
+    by_key(conn, x, &mut found)?;
+    by_vendor_id(conn, x, seen, &mut found)?;
+    by_identifier(conn, x, seen, &mut found)?;
     let sql = "select id from event where correlation_id = ?1 order by id limit 201";
-    found.add_events("correlation_id", super::numbers(conn, sql, x).await?);
-    by_dead_person(conn, x, &mut found).await?;
+    found.add_events("correlation_id", super::numbers(conn, sql, x)?);
+    by_dead_person(conn, x, &mut found)?;
     Ok(found)
 }
 
-async fn by_our_id(conn: &mut SqliteConnection, x: &str, found: &mut Found) -> Result<(), Error> {
+fn by_our_id(conn: &Connection, x: &str, found: &mut Found) -> Result<(), Error> {
     let lower = x.to_ascii_lowercase();
     let (word, id, sql) = if let Some(RawEventId(id)) = RawEventId::parse(&lower) {
         ("raw_event", id, "select id, events as held from raw_event where id = ?")
@@ -76,7 +77,7 @@ async fn by_our_id(conn: &mut SqliteConnection, x: &str, found: &mut Found) -> R
     } else {
         return Ok(());
     };
-    let Some(row) = sqlx::query(sql).bind(id).fetch_optional(conn).await? else { return Ok(()) };
+    let Some(row) = optional(conn, sql, params![id])? else { return Ok(()) };
     let held: Option<&str> = get(&row, "held")?;
     let held: Vec<i64> = held.map(|held| json(held, "trace", "held", id)).transpose()?.unwrap_or_default();
     found.note(word);
@@ -93,20 +94,20 @@ async fn by_our_id(conn: &mut SqliteConnection, x: &str, found: &mut Found) -> R
 }
 
 /// An idempotency key, of whichever source; with what came under it with other content.
-async fn by_key(conn: &mut SqliteConnection, x: &str, found: &mut Found) -> Result<(), Error> {
+fn by_key(conn: &Connection, x: &str, found: &mut Found) -> Result<(), Error> {
     let sql = "select e.id from name n cross join event e on e.source_id = n.id and e.key_hash = unhex(?1)";
-    let events = super::numbers(conn, sql, &hex::encode(hash(x))).await?;
+    let events = super::numbers(conn, sql, &hex::encode(hash(x)))?;
     if !events.is_empty() {
         let sql = "select e.id from (select delivery_id from dead_letter where reason = 'key_conflict' order by delivery_id desc limit 2000) l \
                    cross join event e on e.id = (l.delivery_id & ~63) where substr(e.key, 1, length(?1) + 1) = ?1 || '#' limit 201";
-        found.events.extend(super::numbers(conn, sql, x).await?);
+        found.events.extend(super::numbers(conn, sql, x)?);
     }
     found.add_events("idempotency_key", events);
     Ok(())
 }
 
 /// A vendor's own id of an event, bare or as `source:id`: keys end in it, and there are few sources and types to try.
-async fn by_vendor_id(conn: &mut SqliteConnection, x: &str, seen: &Seen, found: &mut Found) -> Result<(), Error> {
+fn by_vendor_id(conn: &Connection, x: &str, seen: &Seen, found: &mut Found) -> Result<(), Error> {
     let mut wanted = Vec::new();
     for (source, event_type) in &seen.types {
         let own = x.strip_prefix(source.as_str()).and_then(|rest| rest.strip_prefix(':'));
@@ -116,13 +117,13 @@ async fn by_vendor_id(conn: &mut SqliteConnection, x: &str, seen: &Seen, found: 
     }
     let sql = "select e.id from json_each(?1) j cross join name n on n.text = j.value ->> 0 \
                cross join event e on e.source_id = n.id and e.key_hash = unhex(j.value ->> 1) limit 201";
-    let events = super::numbers(conn, sql, &text(&wanted)?).await?;
+    let events = super::numbers(conn, sql, &text(&wanted)?)?;
     found.add_events("source_event_id", events);
     Ok(())
 }
 
 /// An e-mail, a phone number, an external id with or without its source, a domain, a CRM's id, or a record's key (`email:ann@example.com`).
-async fn by_identifier(conn: &mut SqliteConnection, x: &str, seen: &Seen, found: &mut Found) -> Result<(), Error> {
+fn by_identifier(conn: &Connection, x: &str, seen: &Seen, found: &mut Found) -> Result<(), Error> {
     let lower = x.to_lowercase();
     let mut wanted: Vec<(String, Option<&str>)> = vec![(lower.clone(), None)];
     for kind in [model::route::Kind::ExternalId, model::route::Kind::Email, model::route::Kind::Phone, model::route::Kind::Domain] {
@@ -135,7 +136,7 @@ async fn by_identifier(conn: &mut SqliteConnection, x: &str, seen: &Seen, found:
     let hashed: Vec<(String, Option<&str>)> = wanted.into_iter().map(|(value, kind)| (hex::encode(hash(&value)), kind)).collect();
     let sql = "select distinct a.record_id, a.kind from json_each(?) j cross join alias a on a.value_hash = unhex(j.value ->> 0) \
                where j.value ->> 1 is null or a.kind = j.value ->> 1 limit ?";
-    for row in sqlx::query(sql).bind(text(&hashed)?).bind(FOUND_MAX).fetch_all(conn).await? {
+    for row in all(conn, sql, params![text(&hashed)?, FOUND_MAX])? {
         found.note(if get::<&str>(&row, "kind")? == "crm_id" { "crm_record_id" } else { "identifier" });
         found.records.insert(get(&row, "record_id")?);
     }
@@ -150,13 +151,13 @@ fn phone(x: &str) -> Option<String> {
 }
 
 /// A person or a vendor's id in a dead letter that belongs to no record.
-async fn by_dead_person(conn: &mut SqliteConnection, x: &str, found: &mut Found) -> Result<(), Error> {
+fn by_dead_person(conn: &Connection, x: &str, found: &mut Found) -> Result<(), Error> {
     let mut wanted: Vec<String> = vec![x.to_lowercase()];
     wanted.extend(phone(x));
     let sql = "select e.id, e.normalized from (select delivery_id from dead_letter order by delivery_id desc limit ?1) l \
                cross join event e on e.id = (l.delivery_id & ~63) where exists (select 1 from json_each(?2) j where instr(lower(e.normalized), j.value) > 0) \
                limit ?3";
-    let rows = sqlx::query(sql).bind(DEAD_MAX).bind(text(&wanted)?).bind(FOUND_MAX).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![DEAD_MAX, text(&wanted)?, FOUND_MAX])?;
     for row in &rows {
         // What could not be mapped need not be a whole event.
         let Ok(event) = serde_json::from_str::<Value>(get(row, "normalized")?) else { continue };

@@ -6,10 +6,11 @@ use std::sync::PoisonError;
 use model::destination::Destination;
 use model::record::State;
 use model::{IdGenerator, Time};
-use sqlx::{Acquire, SqliteConnection};
+
+use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
-use super::super::row::{get, json, word};
+use super::super::row::{all, get, json, optional, word};
 use super::dead_letters::by_reason;
 use super::events::status;
 use super::{count, time};
@@ -42,19 +43,19 @@ type Open = (u64, Option<Time>);
 
 impl Sqlite {
     /// What is known of sources and types, with what came since it was last asked.
-    pub async fn seen(&self, conn: &mut SqliteConnection) -> Result<Seen, Error> {
+    pub fn seen(&self, conn: &Connection) -> Result<Seen, Error> {
         let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let first = before.up_to == 0;
         let sql = "select s.text as source, e.event_type, max(e.received_at) as at, max(e.id) as up_to from \
                    (select id, source_id, event_type, received_at from event where id > ? order by id desc limit ?) e \
                    join name s on s.id = e.source_id group by s.text, e.event_type";
-        let rows = sqlx::query(sql).bind(before.up_to).bind(if first { FIRST_LOOK } else { LOOK }).fetch_all(&mut *conn).await?;
+        let rows = all(conn, sql, params![before.up_to, if first { FIRST_LOOK } else { LOOK }])?;
         let mut found = Seen::default();
         for row in &rows {
             found.add(get(row, "source")?, Some(get(row, "event_type")?), Time(get(row, "at")?), get(row, "up_to")?);
         }
         if first {
-            for (source, at) in silent(conn, &found).await? {
+            for (source, at) in silent(conn, &found)? {
                 found.add(source, None, at, 0);
             }
         }
@@ -68,33 +69,29 @@ impl Sqlite {
         Ok(held.clone())
     }
 
-    pub async fn gauges(&self, now: Time) -> Result<Gauges, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
-        let mut open = open(&mut tx).await?;
-        let states = states(&mut tx).await?;
+    pub fn gauges(&self, conn: &Connection, now: Time) -> Result<Gauges, Error> {
+        let mut open = open(conn)?;
+        let states = states(conn)?;
         for name in states.keys() {
             open.entry(name.clone()).or_default();
         }
         Ok(Gauges {
             queue: open.into_iter().map(|(name, (number, oldest))| (name, number, oldest)).collect(),
-            dead_letters: by_reason(&mut tx).await?,
+            dead_letters: by_reason(conn)?,
             destinations: states.into_iter().map(|(name, held)| (name, held.state(now).to_owned())).collect(),
-            sources: self.seen(&mut tx).await?.sources.into_iter().collect(),
+            sources: self.seen(conn)?.sources.into_iter().collect(),
         })
     }
 
-    pub async fn destinations(&self, now: Time) -> Result<Vec<DestinationRow>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
-        let open = open(&mut tx).await?;
-        let waiting = waiting(&mut tx).await?;
+    pub fn destinations(&self, conn: &Connection, now: Time) -> Result<Vec<DestinationRow>, Error> {
+        let open = open(conn)?;
+        let waiting = waiting(conn)?;
         let mut dead: BTreeMap<String, u64> = BTreeMap::new();
-        for (destination, _, number) in by_reason(&mut tx).await? {
+        for (destination, _, number) in by_reason(conn)? {
             *dead.entry(destination).or_default() += number;
         }
         let of_state = |name: &str, state: State| waiting.get(&(name.to_owned(), state.number())).copied().unwrap_or_default();
-        let states = states(&mut tx).await?;
+        let states = states(conn)?;
         let rows = states.into_iter().map(|(name, held)| {
             let (number, oldest_open) = open.get(&name).copied().unwrap_or_default();
             DestinationRow {
@@ -114,9 +111,7 @@ impl Sqlite {
         Ok(rows.collect())
     }
 
-    pub async fn counts(&self, since: Time) -> Result<BTreeMap<String, u64>, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
+    pub fn counts(&self, conn: &Connection, since: Time) -> Result<BTreeMap<String, u64>, Error> {
         let floor = IdGenerator::floor(since);
         let mut counts = BTreeMap::new();
         let mut add = |status: Status, number: u64| {
@@ -124,19 +119,16 @@ impl Sqlite {
                 *counts.entry(status.as_str().to_owned()).or_default() += number;
             }
         };
-        let ended = sqlx::query(
-            "select total(state = 1) as s1, total(state = 2) as s2, total(state = 3) as s3, total(state = 4) as s4 from delivery where id >= ?",
-        );
-        let row = ended.bind(floor).fetch_one(&mut *tx).await?;
-        for state in DeliveryState::ALL.into_iter().filter(|state| *state != DeliveryState::Open) {
-            let number: f64 = get(&row, &format!("s{}", state as i64))?;
-            #[expect(clippy::cast_possible_truncation, reason = "a count of rows")]
-            add(status(state, None), count(number as i64));
+        let ended = "select state, count(*) as n from delivery where id >= ? and state <> 0 group by state";
+        for row in all(conn, ended, params![floor])? {
+            let number: i64 = get(&row, "state")?;
+            let state = DeliveryState::ALL.into_iter().find(|state| *state as i64 == number);
+            add(status(word(state, "delivery", "state", 0, number)?, None), count(get(&row, "n")?));
         }
         // By the index of what is open: mostly there is little of it among very many.
         let open = "select r.state, r.fence = 0 as unclaimed, count(*) as n from delivery d indexed by delivery_open \
                     left join record r on r.id = d.record_id where d.state = 0 and d.id >= ? group by 1, 2";
-        for row in sqlx::query(open).bind(floor).fetch_all(&mut *tx).await? {
+        for row in all(conn, open, params![floor])? {
             let record = match get::<Option<i64>>(&row, "state")? {
                 Some(number) => {
                     let state = word(State::from_number(number), "record", "state", 0, number)?;
@@ -164,8 +156,8 @@ impl Seen {
 }
 
 /// Sources whose last event is older than the first look: found by reading their part of the keys' index, once.
-async fn silent(conn: &mut SqliteConnection, found: &Seen) -> Result<Vec<(String, Time)>, Error> {
-    let rows = sqlx::query("select n.text as source from source s join name n on n.id = s.name_id").fetch_all(&mut *conn).await?;
+fn silent(conn: &Connection, found: &Seen) -> Result<Vec<(String, Time)>, Error> {
+    let rows = all(conn, "select n.text as source from source s join name n on n.id = s.name_id", params![])?;
     let mut last = Vec::new();
     for row in &rows {
         let source: String = get(row, "source")?;
@@ -174,7 +166,7 @@ async fn silent(conn: &mut SqliteConnection, found: &Seen) -> Result<Vec<(String
         }
         let sql =
             "select received_at from event where id = (select max(id) from event where source_id = (select id from name where text = ?))";
-        if let Some(row) = sqlx::query(sql).bind(&source).fetch_optional(&mut *conn).await? {
+        if let Some(row) = optional(conn, sql, params![&source])? {
             last.push((source, Time(get(&row, "received_at")?)));
         }
     }
@@ -182,25 +174,25 @@ async fn silent(conn: &mut SqliteConnection, found: &Seen) -> Result<Vec<(String
 }
 
 /// What every destination is known for, by name.
-async fn states(conn: &mut SqliteConnection) -> Result<BTreeMap<String, Destination>, Error> {
+fn states(conn: &Connection) -> Result<BTreeMap<String, Destination>, Error> {
     let sql = "select d.name_id, n.text as name, d.state from destination d join name n on n.id = d.name_id";
-    let rows = sqlx::query(sql).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![])?;
     rows.iter().map(|row| Ok((get(row, "name")?, json(get(row, "state")?, "destination", "state", get(row, "name_id")?)?))).collect()
 }
 
-async fn open(conn: &mut SqliteConnection) -> Result<BTreeMap<String, Open>, Error> {
+fn open(conn: &Connection) -> Result<BTreeMap<String, Open>, Error> {
     let sql = "select n.text as name, q.n, (select min(wake_at) from (select d.wake_at from delivery d where d.destination_id = q.destination_id \
                and d.state = 0 order by d.id limit ?)) as oldest from (select destination_id, count(*) as n from delivery where state = 0 \
                group by destination_id) q join name n on n.id = q.destination_id";
-    let rows = sqlx::query(sql).bind(OLDEST_OF).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![OLDEST_OF])?;
     rows.iter().map(|row| Ok((get(row, "name")?, (count(get(row, "n")?), time(row, "oldest")?)))).collect()
 }
 
 /// Records that wait, by destination and state.
-async fn waiting(conn: &mut SqliteConnection) -> Result<BTreeMap<(String, i64), u64>, Error> {
+fn waiting(conn: &Connection) -> Result<BTreeMap<(String, i64), u64>, Error> {
     let sql = "select n.text as name, r.state, count(*) as n from (select destination_id, state from record where wake_at is not null limit ?) r \
                join name n on n.id = r.destination_id group by 1, 2";
-    let rows = sqlx::query(sql).bind(WAITING_MAX).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![WAITING_MAX])?;
     rows.iter().map(|row| Ok(((get(row, "name")?, get(row, "state")?), count(get(row, "n")?)))).collect()
 }
 

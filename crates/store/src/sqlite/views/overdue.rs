@@ -2,20 +2,22 @@
 
 use model::{DeliveryId, IdGenerator, Time};
 
+use rusqlite::{Connection, params};
+
 use super::super::Sqlite;
-use super::super::row::get;
+use super::super::row::{Row, all, get};
 use super::page;
 use crate::Error;
 use crate::types::LongOpen;
 
 impl Sqlite {
     /// Those whose events arrived before a moment, oldest first. The time is in the id, and the index of open deliveries begins with it.
-    pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
+    pub fn open_since(&self, conn: &Connection, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
         let sql = "select d.id, n.text as destination, o.text as object, d.owner, s.text as source, e.event_type, e.received_at from delivery d \
                    join name n on n.id = d.destination_id join name o on o.id = d.object_id join event e on e.id = (d.id & ~63) \
                    join name s on s.id = e.source_id where d.state = 0 and d.id < ? order by d.destination_id, d.id limit ?";
-        let rows = sqlx::query(sql).bind(IdGenerator::floor(before)).bind(page(limit)).fetch_all(&self.readers).await?;
-        let row = |row: &sqlx::sqlite::SqliteRow| {
+        let rows = all(conn, sql, params![IdGenerator::floor(before), page(limit)])?;
+        let row = |row: &Row| {
             Ok(LongOpen {
                 delivery: DeliveryId(get(row, "id")?),
                 destination: get(row, "destination")?,

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use model::{IdGenerator, Time};
 
+use rusqlite::{Connection, params};
+
 use super::super::Sqlite;
-use super::super::row::get;
+use super::super::row::{get, one, run};
 use crate::Error;
 use crate::types::Retained;
 
@@ -74,7 +76,7 @@ impl Sqlite {
         let kinds = [
             (&RAW_EVENTS, IdGenerator::floor(raw)),
             (&PAYLOADS, IdGenerator::floor(payload)),
-            (&CALLS, self.calls_before(IdGenerator::floor(payload)).await?),
+            (&CALLS, self.read(|conn| calls_before(conn, IdGenerator::floor(payload))).await?),
             (&REJECTED, IdGenerator::floor(raw)),
             (&EVENTS, IdGenerator::floor(keys)),
             (&EMPTY_REQUESTS, IdGenerator::floor(keys)),
@@ -82,9 +84,9 @@ impl Sqlite {
         let mut done = [0; 6];
         let mut more = false;
         for ((place, done), (kind, before)) in progress.places.iter_mut().zip(&mut done).zip(kinds) {
-            let (to, full) = self.range(kind, *place, before, limit).await?;
+            let (to, full) = self.read(|conn| range(conn, kind, *place, before, limit)).await?;
             if to > *place {
-                *done = self.drop_between(kind, *place, to).await?;
+                *done = self.write(|conn| drop_between(conn, kind, *place, to)).await?;
                 *place = to;
             }
             more |= full;
@@ -93,34 +95,29 @@ impl Sqlite {
         let [raw_events, payloads, calls, rejected, events, _] = done;
         Ok(Retained { raw_events, payloads, calls, events, rejected, more })
     }
+}
 
-    /// The last of the next `limit` rows after `place` and before `before`, and whether there may be more.
-    async fn range(&self, kind: &Kind, place: i64, before: i64, limit: u32) -> Result<(i64, bool), Error> {
-        let limit = i64::from(limit.max(1));
-        let row = sqlx::query(kind.next).bind(place).bind(before).bind(limit).fetch_one(&self.readers).await?;
-        Ok((get::<Option<i64>>(&row, "last")?.unwrap_or(place), get::<i64>(&row, "n")? >= limit))
-    }
+/// The last of the next `limit` rows after `place` and before `before`, and whether there may be more.
+fn range(conn: &Connection, kind: &Kind, place: i64, before: i64, limit: u32) -> Result<(i64, bool), Error> {
+    let limit = i64::from(limit.max(1));
+    let row = one(conn, kind.next, params![place, before, limit])?;
+    Ok((get::<Option<i64>>(&row, "last")?.unwrap_or(place), get::<i64>(&row, "n")? >= limit))
+}
 
-    /// One transaction; returns what the first statement did.
-    async fn drop_between(&self, kind: &Kind, after: i64, to: i64) -> Result<u64, Error> {
-        let mut writer = self.writer().await?;
-        writer.in_transaction = true;
-        sqlx::query("begin immediate").execute(&mut writer.conn).await?;
-        let mut done = None;
-        for statement in kind.statements {
-            let changed = sqlx::query(*statement).bind(after).bind(to).execute(&mut writer.conn).await?.rows_affected();
-            done.get_or_insert(changed);
-        }
-        sqlx::query("commit").execute(&mut writer.conn).await?;
-        writer.in_transaction = false;
-        Ok(done.unwrap_or(0))
+/// One transaction; returns what the first statement did.
+fn drop_between(conn: &Connection, kind: &Kind, after: i64, to: i64) -> Result<u64, Error> {
+    let mut done = None;
+    for statement in kind.statements {
+        let changed = run(conn, statement, params![after, to])?;
+        done.get_or_insert(changed);
     }
+    Ok(done.unwrap_or(0))
+}
 
-    /// Calls of which nobody has heard yet are needed, however old: what they carried may still be in doubt.
-    async fn calls_before(&self, before: i64) -> Result<i64, Error> {
-        let sql = "select min(lease_call) as first from record where wake_at is not null and state = 3 \
-                   and exists (select 1 from call where id < ?)";
-        let row = sqlx::query(sql).bind(before).fetch_one(&self.readers).await?;
-        Ok(get::<Option<i64>>(&row, "first")?.map_or(before, |first| first.min(before)))
-    }
+/// Calls of which nobody has heard yet are needed, however old: what they carried may still be in doubt.
+fn calls_before(conn: &Connection, before: i64) -> Result<i64, Error> {
+    let sql = "select min(lease_call) as first from record where wake_at is not null and state = 3 \
+               and exists (select 1 from call where id < ?)";
+    let row = one(conn, sql, params![before])?;
+    Ok(get::<Option<i64>>(&row, "first")?.map_or(before, |first| first.min(before)))
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{CallId, DeliveryId, EventId, RawEventId, RecordId, Time};
 use serde_json::{Map, Value, json as object};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Acquire, SqliteConnection};
+
+use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
 use super::super::read::{ids, record_entry, records, text};
-use super::super::row::{get, json};
+use super::super::row::{Row, all, get, json};
 use super::events::{disposition, load};
 use super::find::{FOUND_MAX, Found, find};
 use super::rejected::audit;
@@ -27,46 +27,44 @@ const UNHEARD_AMONG: i64 = 20_000;
 const ROWS_MAX: i64 = 2_000;
 
 impl Sqlite {
-    pub async fn trace(&self, x: &str) -> Result<Trace, Error> {
-        let mut reader = self.readers.acquire().await?;
-        let mut tx = reader.begin().await?;
-        let seen = self.seen(&mut tx).await?;
-        let mut found = find(&mut tx, x, &seen).await?;
+    pub fn trace(&self, conn: &Connection, x: &str) -> Result<Trace, Error> {
+        let seen = self.seen(conn)?;
+        let mut found = find(conn, x, &seen)?;
         let of_records = !found.records.is_empty();
         if of_records {
             let sql = "select distinct d.id & ~63 from json_each(?) j cross join delivery d on d.record_id = j.value order by 1 limit 201";
-            let events = super::numbers(&mut tx, sql, &ids(found.records.iter().copied())).await?;
+            let events = super::numbers(conn, sql, &ids(found.records.iter().copied()))?;
             found.events.extend(events);
         }
         let wanted: Vec<i64> = found.events.iter().copied().take(EVENTS_MAX).collect();
-        let loaded = load(&mut tx, &wanted).await?;
+        let loaded = load(conn, &wanted)?;
         let mut story = Story { truncated: found.events.len() > wanted.len(), ..Story::default() };
         let mut named: BTreeSet<i64> = found.records.iter().copied().take(RECORDS_MAX).collect();
         named.extend(loaded.rows.iter().flat_map(|event| &event.deliveries).filter_map(|delivery| delivery.record).map(|id| id.0));
         story.truncated |= found.records.len() > RECORDS_MAX;
-        let entries = entries(&mut tx, &named).await?;
+        let entries = entries(conn, &named)?;
         if entries.iter().any(|entry| found.records.contains(&entry.id.0) && entry.key.to_lowercase() == x.trim().to_lowercase()) {
             found.note("record_key");
         }
-        story.tell_requests(&mut tx, &found, &loaded.rows).await?;
+        story.tell_requests(conn, &found, &loaded.rows)?;
         for event in &loaded.rows {
             story.tell_event(event, &loaded.ended_by);
         }
         let windows = windows(&loaded.rows, &entries, if of_records { Some(&found.records) } else { None });
-        story.tell_calls(&mut tx, &entries, &windows, &loaded.rows, &loaded.ended_by).await?;
-        story.tell_people(&mut tx, &loaded.rows, &found).await?;
+        story.tell_calls(conn, &entries, &windows, &loaded.rows, &loaded.ended_by)?;
+        story.tell_people(conn, &loaded.rows, &found)?;
         let (steps, truncated) = story.in_order();
         let records = entries.into_iter().map(record_row).collect();
         Ok(Trace { found_as: found.as_what, events: loaded.rows, records, steps, truncated })
     }
 }
 
-async fn entries(conn: &mut SqliteConnection, wanted: &BTreeSet<i64>) -> Result<Vec<RecordEntry>, Error> {
+fn entries(conn: &Connection, wanted: &BTreeSet<i64>) -> Result<Vec<RecordEntry>, Error> {
     let sql = records!(
         "from json_each(?) j cross join record r on r.id = j.value join name d on d.id = r.destination_id \
          join name o on o.id = r.object_id join record_body b on b.record_id = r.id order by r.id"
     );
-    let rows = sqlx::query(sql).bind(ids(wanted.iter().copied())).fetch_all(conn).await?;
+    let rows = all(conn, sql, params![ids(wanted.iter().copied())])?;
     rows.iter().map(record_entry).collect()
 }
 
@@ -141,16 +139,16 @@ impl Story {
         (self.steps.into_iter().map(|(_, step)| step).collect(), truncated)
     }
 
-    async fn tell_requests(&mut self, conn: &mut SqliteConnection, found: &Found, events: &[EventRow]) -> Result<(), Error> {
+    fn tell_requests(&mut self, conn: &Connection, found: &Found, events: &[EventRow]) -> Result<(), Error> {
         let shown: BTreeSet<i64> = events.iter().map(|event| event.id.0).collect();
         let mut first: BTreeSet<i64> = events.iter().map(|event| event.raw_event.0).collect();
         first.extend(&found.raw_events);
         let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j cross join raw_event r on r.id = j.value \
                    join name s on s.id = r.source_id";
-        let mut rows = sqlx::query(sql).bind(ids(first.iter().copied())).fetch_all(&mut *conn).await?;
+        let mut rows = all(conn, sql, params![ids(first.iter().copied())])?;
         let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j \
                    cross join raw_event r on json_extract(r.events, '$[0]') = j.value and r.disposition in (1, 4) join name s on s.id = r.source_id limit ?2";
-        let again = sqlx::query(sql).bind(ids(shown.iter().copied())).bind(ROWS_MAX).fetch_all(conn).await?;
+        let again = all(conn, sql, params![ids(shown.iter().copied()), ROWS_MAX])?;
         self.truncated |= again.len() as i64 >= ROWS_MAX;
         rows.extend(again);
         let mut told = BTreeSet::new();
@@ -162,7 +160,7 @@ impl Story {
         Ok(())
     }
 
-    fn tell_request(&mut self, row: &SqliteRow) -> Result<(), Error> {
+    fn tell_request(&mut self, row: &Row) -> Result<(), Error> {
         let id: i64 = get(row, "id")?;
         let (raw, source) = (RawEventId(id), get::<&str>(row, "source")?);
         let held: Vec<i64> = json(get(row, "events")?, "raw_event", "events", id)?;
@@ -211,9 +209,9 @@ impl Story {
         (told.event, told.delivery, told.call) = (Some(event.id), Some(delivery.id), call);
     }
 
-    async fn tell_calls(
+    fn tell_calls(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &Connection,
         entries: &[RecordEntry],
         windows: &BTreeMap<RecordId, (Time, Time)>,
         events: &[EventRow],
@@ -222,12 +220,12 @@ impl Story {
         let mut wanted: BTreeSet<i64> = ended_by.values().map(|call| call.0).collect();
         wanted.extend(entries.iter().flat_map(|entry| &entry.record.body.calls).map(|call| call.0));
         wanted.extend(entries.iter().filter_map(|entry| entry.record.lease.as_ref()).map(|lease| lease.call.0));
-        wanted.extend(unheard(conn, entries).await?);
+        wanted.extend(unheard(conn, entries)?);
         let sql =
             "select c.id, c.step, c.at, c.holder, c.records from json_each(?) j cross join call c on c.id = j.value order by c.id limit ?";
-        let calls = sqlx::query(sql).bind(ids(wanted.iter().copied())).bind(ROWS_MAX).fetch_all(&mut *conn).await?;
+        let calls = all(conn, sql, params![ids(wanted.iter().copied()), ROWS_MAX])?;
         let sql = "select r.* from json_each(?) j cross join call_result r on r.call_id = j.value order by r.call_id, r.at limit ?";
-        let results = sqlx::query(sql).bind(ids(wanted.iter().copied())).bind(ROWS_MAX).fetch_all(conn).await?;
+        let results = all(conn, sql, params![ids(wanted.iter().copied()), ROWS_MAX])?;
         let mut told = Told { entries: entries.iter().map(|entry| (entry.id, entry)).collect(), windows, results: BTreeMap::new() };
         for row in &results {
             told.results.entry(get(row, "call_id")?).or_default().push(row);
@@ -247,7 +245,7 @@ impl Story {
 
     fn tell_call(
         &mut self,
-        row: &SqliteRow,
+        row: &Row,
         told: &Told<'_>,
         deliveries: &BTreeMap<DeliveryId, &DeliveryRow>,
         ended_by: &BTreeMap<DeliveryId, CallId>,
@@ -278,7 +276,7 @@ impl Story {
         Ok(())
     }
 
-    fn tell_result(&mut self, row: &SqliteRow, call: CallId, step: &str, entry: &RecordEntry) -> Result<(), Error> {
+    fn tell_result(&mut self, row: &Row, call: CallId, step: &str, entry: &RecordEntry) -> Result<(), Error> {
         let notes: Vec<(i64, String, String, String)> = json(get(row, "notes")?, "call_result", "notes", call.0)?;
         let http_status = get::<Option<i64>>(row, "http_status")?.and_then(|status| u16::try_from(status).ok());
         let code: Option<String> = get(row, "code")?;
@@ -305,7 +303,7 @@ impl Story {
     /// Ends that a replay undid: the delivery itself knows only its last one.
     fn tell_earlier_ends(
         &mut self,
-        row: &SqliteRow,
+        row: &Row,
         call: CallId,
         deliveries: &BTreeMap<DeliveryId, &DeliveryRow>,
         ended_by: &BTreeMap<DeliveryId, CallId>,
@@ -323,14 +321,14 @@ impl Story {
         Ok(())
     }
 
-    async fn tell_people(&mut self, conn: &mut SqliteConnection, events: &[EventRow], found: &Found) -> Result<(), Error> {
+    fn tell_people(&mut self, conn: &Connection, events: &[EventRow], found: &Found) -> Result<(), Error> {
         let mut subjects: Vec<String> = found.raw_events.iter().map(|id| RawEventId(*id).to_string()).collect();
         for event in events {
             subjects.extend([event.id.to_string(), event.raw_event.to_string()]);
             subjects.extend(event.deliveries.iter().map(|delivery| delivery.id.to_string()));
         }
         let sql = "select a.* from json_each(?) j cross join audit a on a.subject = j.value order by a.seq limit ?";
-        for row in &sqlx::query(sql).bind(text(&subjects)?).bind(ROWS_MAX).fetch_all(conn).await? {
+        for row in &all(conn, sql, params![text(&subjects)?, ROWS_MAX])? {
             let row = audit(row)?;
             let step = match row.action.as_str() {
                 "replay" => "replayed",
@@ -352,7 +350,7 @@ impl Story {
 struct Told<'a> {
     entries: BTreeMap<RecordId, &'a RecordEntry>,
     windows: &'a BTreeMap<RecordId, (Time, Time)>,
-    results: BTreeMap<i64, Vec<&'a SqliteRow>>,
+    results: BTreeMap<i64, Vec<&'a Row>>,
 }
 
 impl Told<'_> {
@@ -362,13 +360,13 @@ impl Told<'_> {
 }
 
 /// Calls of these records that have no result: a worker died over them.
-async fn unheard(conn: &mut SqliteConnection, entries: &[RecordEntry]) -> Result<Vec<i64>, Error> {
+fn unheard(conn: &Connection, entries: &[RecordEntry]) -> Result<Vec<i64>, Error> {
     let Some(first) = entries.iter().map(|entry| entry.id).min() else { return Ok(Vec::new()) };
     let sql = "select c.id from (select id, records from call where id > ?1 order by id desc limit ?2) c \
                where not exists (select 1 from call_result r where r.call_id = c.id) \
                and exists (select 1 from json_each(c.records) j where (j.value ->> 0) in (select value from json_each(?3))) limit ?4";
-    let query = sqlx::query(sql).bind(first.0).bind(UNHEARD_AMONG).bind(ids(entries.iter().map(|entry| entry.id.0))).bind(FOUND_MAX);
-    query.fetch_all(conn).await?.iter().map(|row| get(row, "id")).collect()
+    let of = ids(entries.iter().map(|entry| entry.id.0));
+    all(conn, sql, params![first.0, UNHEARD_AMONG, of, FOUND_MAX])?.iter().map(|row| get(row, "id")).collect()
 }
 
 fn targets(event: &EventRow) -> String {
