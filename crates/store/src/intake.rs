@@ -3,6 +3,8 @@
 mod floor;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use model::event::Warning;
 use model::intake::{Fate, NewDelivery, NewEvent};
@@ -47,7 +49,9 @@ impl Store {
         for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries) {
             names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
         }
+        let begun = Instant::now();
         let mut tx = self.begin(&names).await?;
+        self.waited_us.fetch_add(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut known = tx.find_events(&keys(batch)).await?;
         let renamed = conflicts(batch, &known);
         if !renamed.is_empty() {

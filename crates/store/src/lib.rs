@@ -16,7 +16,9 @@ mod views;
 mod work;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::{IdGenerator, Time};
 
@@ -33,6 +35,7 @@ use tx::Tx;
 pub struct Store {
     arm: Arm,
     ids: Arc<Mutex<IdGenerator>>,
+    waited_us: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -49,8 +52,7 @@ impl Store {
     /// [`Error::Refused`] for another kind of URL, another process on the file, or an SQLite that is too old; [`Error::Unavailable`] if the file cannot be
     /// opened.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        let sqlite = Sqlite::open(Path::new(path_of(url)?))?;
-        Ok(Self { arm: Arm::Sqlite(sqlite), ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))) })
+        Ok(Self::over(Arm::Sqlite(Sqlite::open(Path::new(path_of(url)?))?)))
     }
 
     /// Opens a ledger for reading, beside a process that writes to it or after it has gone.
@@ -59,13 +61,22 @@ impl Store {
     ///
     /// As [`Store::open`]; also if there is none yet.
     pub async fn open_read_only(url: &str) -> Result<Self, Error> {
-        let sqlite = Sqlite::open_read_only(Path::new(path_of(url)?))?;
-        Ok(Self { arm: Arm::Sqlite(sqlite), ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))) })
+        Ok(Self::over(Arm::Sqlite(Sqlite::open_read_only(Path::new(path_of(url)?))?)))
     }
 
     /// An empty ledger in memory, for simulation: it does what the others do, and keeps nothing.
     pub fn memory() -> Self {
-        Self { arm: Arm::Memory(memory::Memory::default()), ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))) }
+        Self::over(Arm::Memory(memory::Memory::default()))
+    }
+
+    fn over(arm: Arm) -> Self {
+        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default() }
+    }
+
+    /// How long requests have waited for other work of this process on the ledger since this was last asked. Whoever has work that can
+    /// wait gives the time back.
+    pub fn take_waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.swap(0, Ordering::Relaxed))
     }
 
     /// The tables of a memory ledger, for checking invariants; `None` for a database.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use model::{Class, Failure, Scope, Time};
 use queue::Queue;
-use store::{Advanced, Call, Finished};
+use store::{Advanced, Call, Finished, Store};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -33,12 +33,10 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a loop waits after the ledger failed: this long, doubling up to [`IDLE_MAX`].
 const LEDGER_RETRY: Duration = Duration::from_millis(100);
 
-/// From here on a transaction of ours shows that the ledger is busy.
-const BUSY: Duration = Duration::from_millis(6);
-/// How much longer than such a transaction its loop then keeps off the ledger …
-const WAY_FACTOR: u32 = 3;
-/// … and for how long at most.
-const WAY_MAX: Duration = Duration::from_millis(50);
+/// A loop keeps off the ledger for so many times what requests have waited for it …
+const WAY_FACTOR: u32 = 7;
+/// … but never longer than this.
+const WAY_MAX: Duration = Duration::from_millis(100);
 
 /// Delivers until `stop` turns true, then ends what it has begun.
 pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::Receiver<bool>) {
@@ -91,16 +89,18 @@ async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Notify>>, settings: S
     }
 }
 
-/// Intake and workers share the ledger. A transaction that took long had company or much to do: what arrives comes first then, and meanwhile
-/// more becomes due that shares the next transaction and the next call.
-async fn make_way(used: Duration, stop: &mut watch::Receiver<bool>) {
-    if used < BUSY {
+/// Vendors wait for an answer and give up; a CRM does not wait. So what requests have waited because of us is given back several times over: when
+/// they come faster than they are committed, most of the ledger's time is theirs, and meanwhile more becomes due that shares the next transaction
+/// and the next call.
+async fn make_way(store: &Store, stop: &mut watch::Receiver<bool>) {
+    let way = (store.take_waited() * WAY_FACTOR).min(WAY_MAX);
+    if way < Duration::from_millis(1) {
         return;
     }
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {}
-        () = sleep((used * WAY_FACTOR).min(WAY_MAX)) => {}
+        () = sleep(way) => {}
     }
 }
 
@@ -128,12 +128,11 @@ impl Destination {
             if stopping && self.calls.is_empty() && self.finished.is_empty() {
                 return;
             }
-            let begun = Instant::now();
             let sleep_for = match self.advance(!stopping).await {
                 Ok(sleep_for) => {
                     retry = LEDGER_RETRY;
                     if !stopping {
-                        make_way(begun.elapsed(), &mut stop).await;
+                        make_way(&self.engine.store, &mut stop).await;
                     }
                     sleep_for
                 }

@@ -2,13 +2,12 @@
 
 use model::record::{Body, Doubt, Lease, Record, State};
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
-use serde_json::{Value, json};
 
 use super::row::{Row, bytes, get, json, word};
 use crate::Error;
 use crate::rows::{Delivery, DeliveryState, Event, RecordEntry};
 
-/// Selects records with everything that [`record_entry`] reads; the rest of the statement follows.
+/// Selects records with everything that [`record_entry`] reads, in its order; the rest of the statement follows.
 macro_rules! records {
     ($rest:literal) => {
         concat!(
@@ -29,72 +28,41 @@ pub(super) fn warnings(event: &Event) -> Result<Option<String>, Error> {
     if event.warnings.is_empty() { Ok(None) } else { text(&event.warnings).map(Some) }
 }
 
-pub(super) fn narrow(entry: &RecordEntry) -> Value {
-    let record = &entry.record;
-    let lease = record.lease.as_ref();
-    json!([
-        entry.id.0,
-        record.state.number(),
-        record.wake_at,
-        record.fence,
-        record.revision,
-        record.pushed,
-        lease.map(|lease| &lease.holder),
-        lease.map(|lease| lease.until),
-        lease.map(|lease| lease.call.0),
-        i64::from(record.intent),
-        record.tries,
-        record.attempts,
-        record.conflicts,
-        record.last_attempt_at,
-        record.crashes,
-        record.crashed_at,
-        record.doubt.map(|doubt| doubt.revision),
-        record.doubt.map(|doubt| doubt.verify_after),
-        i64::from(record.adopted),
-        i64::from(record.solo),
-        record.group_max
-    ])
-}
-
-pub(super) fn record_entry(row: &Row) -> Result<RecordEntry, Error> {
-    let id: i64 = get(row, "id")?;
-    let state: i64 = get(row, "state")?;
-    let time = |column: &str| get::<Option<i64>>(row, column).map(|at| at.map(Time));
-    let count = |column: &'static str| {
-        let number: i64 = get(row, column)?;
-        word(u32::try_from(number).ok(), "record", column, id, number)
-    };
-    let lease = match (get::<Option<String>>(row, "lease_holder")?, time("lease_until")?, get::<Option<i64>>(row, "lease_call")?) {
+pub(super) fn record_entry(row: &rusqlite::Row<'_>) -> Result<RecordEntry, Error> {
+    let id: i64 = row.get(0)?;
+    let state: i64 = row.get(3)?;
+    let time = |place: usize| row.get::<_, Option<i64>>(place).map(|at| at.map(Time));
+    let lease = match (row.get::<_, Option<String>>(8)?, time(9)?, row.get::<_, Option<i64>>(10)?) {
         (Some(holder), Some(until), Some(call)) => Some(Lease { holder, until, call: CallId(call) }),
         (_, _, _) => None,
     };
-    let doubt = get::<Option<i64>>(row, "doubt_revision")?.zip(time("verify_after")?);
-    let body: Option<Body> = get::<Option<&str>>(row, "body")?.map(|text| json(text, "record_body", "body", id)).transpose()?;
+    let doubt = row.get::<_, Option<i64>>(18)?.zip(time(19)?);
+    let body: Option<Body> =
+        row.get_ref(25)?.as_str_or_null().map_err(rusqlite::Error::from)?.map(|text| json(text, "record_body", "body", id)).transpose()?;
     Ok(RecordEntry {
         id: RecordId(id),
-        destination: get(row, "destination")?,
-        object: get(row, "object")?,
-        key: get(row, "key")?,
+        destination: row.get(1)?,
+        object: row.get(2)?,
+        key: row.get(23)?,
         record: Record {
             state: word(State::from_number(state), "record", "state", id, state)?,
-            wake_at: time("wake_at")?,
-            fence: get(row, "fence")?,
-            revision: get(row, "revision")?,
-            pushed: get(row, "pushed")?,
+            wake_at: time(4)?,
+            fence: row.get(5)?,
+            revision: row.get(6)?,
+            pushed: row.get(7)?,
             lease,
-            intent: get::<i64>(row, "intent")? != 0,
-            tries: count("tries")?,
-            attempts: count("attempts")?,
-            conflicts: count("conflicts")?,
-            last_attempt_at: time("last_attempt_at")?,
-            crashes: count("crashes")?,
-            crashed_at: time("crashed_at")?,
+            intent: row.get(11)?,
+            tries: row.get(12)?,
+            attempts: row.get(13)?,
+            conflicts: row.get(14)?,
+            last_attempt_at: time(15)?,
+            crashes: row.get(16)?,
+            crashed_at: time(17)?,
             doubt: doubt.map(|(revision, verify_after)| Doubt { revision, verify_after }),
-            adopted: get::<i64>(row, "adopted")? != 0,
-            solo: get::<i64>(row, "solo")? != 0,
-            group_max: count("group_max")?,
-            crm_id: get(row, "crm_id")?,
+            adopted: row.get(20)?,
+            solo: row.get(21)?,
+            group_max: row.get(22)?,
+            crm_id: row.get(24)?,
             body: body.unwrap_or_default(),
         },
     })

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, ToSql, params_from_iter};
 
 use crate::Error;
 
@@ -128,7 +128,7 @@ pub fn get<'r, T: Column<'r>>(row: &'r Row, column: &str) -> Result<T, Error> {
 /// Every row that a statement selects. Its text is prepared once and kept.
 pub fn all(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, Error> {
     let mut statement = conn.prepare_cached(sql)?;
-    let names: Rc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Rc<[String]> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.query(values)?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
@@ -153,28 +153,26 @@ pub fn run(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<u64, E
     Ok(conn.prepare_cached(sql)?.execute(values)? as u64)
 }
 
-/// Rows in one statement: few enough sizes that each text is prepared once and kept.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
-
-/// Inserts rows, many to a statement. `head` is `insert … into t (a, b) values`, `tail` an `on conflict` clause or nothing.
+/// Inserts rows. `head` is `insert … into t (a, b) values`, `tail` an `on conflict` clause or nothing. One row to a statement: one that inserts many could fail
+/// half-way, so that SQLite would first copy every page that it touches.
 pub fn insert(conn: &Connection, head: &str, tail: &str, rows: Vec<Vec<Val<'_>>>) -> Result<(), Error> {
-    let mut left = rows.into_iter().peekable();
-    let mut remaining = left.len();
-    let mut prepared: Option<(usize, CachedStatement<'_>)> = None;
-    while let Some(first) = left.peek() {
-        let size = CHUNKS.into_iter().find(|&size| size <= remaining).unwrap_or(1);
-        let statement = match &mut prepared {
-            Some((held, statement)) if *held == size => statement,
-            held => {
-                let places = format!("({})", vec!["?"; first.len()].join(","));
-                let sql = format!("{head} {} {tail}", vec![places.as_str(); size].join(","));
-                &mut held.insert((size, conn.prepare_cached(&sql)?)).1
-            }
-        };
-        statement.execute(params_from_iter(left.by_ref().take(size).flatten()))?;
-        remaining -= size;
+    let Some(first) = rows.first() else { return Ok(()) };
+    let places = vec!["?"; first.len()].join(",");
+    let mut statement = conn.prepare_cached(&format!("{head} ({places}) {tail}"))?;
+    for row in rows {
+        statement.execute(params_from_iter(row))?;
     }
     Ok(())
+}
+
+/// A column's bytes, where they lie.
+pub fn blob<'r>(row: &'r rusqlite::Row<'_>, place: usize) -> Result<&'r [u8], Error> {
+    Ok(row.get_ref(place)?.as_blob().map_err(rusqlite::Error::from)?)
+}
+
+/// A column's text, where it lies.
+pub fn text_of<'r>(row: &'r rusqlite::Row<'_>, place: usize) -> Result<&'r str, Error> {
+    Ok(row.get_ref(place)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
 /// A number that stands for a word of ours.

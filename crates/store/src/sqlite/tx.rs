@@ -1,19 +1,20 @@
-//! One writing transaction on SQLite. A whole batch goes into a statement: values where rows are wide, one JSON
-//! parameter where they are narrow, so that each text is prepared once.
+//! One writing transaction on SQLite. Each statement is prepared once and run for row after row: nothing is between us and the
+//! database but a call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
-use rusqlite::{Connection, params};
-use serde_json::{Value, json};
+use rusqlite::{Connection, Params, Row, params};
+use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
-use super::read::{delivery, event, flags, ids, mode, narrow, record_entry, records, text, warnings};
-use super::row::{Row, Val, all, bytes, get, insert, json, one, optional, run, word};
+use super::read::{delivery, event, flags, ids, mode, record_entry, records, text, warnings};
+use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, text_of, word};
 use super::{Names, Sqlite};
 use crate::Error;
 use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::tx::{Burial, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
 pub struct Tx {
@@ -42,12 +43,31 @@ impl Tx {
         run(&self.conn, "commit", params![]).map(drop)
     }
 
-    fn all(&self, sql: &'static str, parameter: String) -> Result<Vec<Row>, Error> {
-        all(&self.conn, sql, params![parameter])
+    /// Runs a statement once for each of these values.
+    fn each<P: Params>(&self, sql: &str, values: impl IntoIterator<Item = P>) -> Result<(), Error> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        for values in values {
+            statement.execute(values)?;
+        }
+        Ok(())
     }
 
-    fn run(&self, sql: &'static str, parameter: String) -> Result<u64, Error> {
-        run(&self.conn, sql, params![parameter])
+    /// Selects once for each of these values, and reads every row.
+    fn select<P: Params, T>(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = P>,
+        mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut read_so_far = Vec::new();
+        for values in values {
+            let mut rows = statement.query(values)?;
+            while let Some(row) = rows.next()? {
+                read_so_far.push(read(row)?);
+            }
+        }
+        Ok(read_so_far)
     }
 
     fn optional_name(&self, name: Option<&String>) -> Result<Val<'static>, Error> {
@@ -58,55 +78,35 @@ impl Tx {
     }
 
     pub fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> Result<BTreeMap<(String, [u8; 16]), KnownEvent>, Error> {
-        let mut wanted = Vec::with_capacity(keys.len());
-        for (source, hash) in keys {
-            wanted.push((self.names.id(source)?, hex::encode(hash)));
-        }
-        let rows = self.all(
-            "select n.text as source, e.key_hash, e.id, e.content_hash, e.mapping_version, e.flags from json_each(?) j \
-                 cross join event e on e.source_id = j.value ->> 0 and e.key_hash = unhex(j.value ->> 1) join name n on n.id = e.source_id",
-            text(&wanted)?,
-        )?;
+        let sql = "select id, content_hash, mapping_version, flags from event where source_id = ? and key_hash = ?";
         let mut found = BTreeMap::new();
-        for row in &rows {
-            let id: i64 = get(row, "id")?;
-            let key = (get::<String>(row, "source")?, bytes(get(row, "key_hash")?, "event", "key_hash", id)?);
-            let content_hash = bytes(get(row, "content_hash")?, "event", "content_hash", id)?;
-            let ignored = get::<i64>(row, "flags")? & 1 != 0;
-            found.insert(key, KnownEvent { id: EventId(id), content_hash, mapping_version: get(row, "mapping_version")?, ignored });
+        for key in keys {
+            let known = self.select(sql, [(self.names.id(&key.0)?, key.1.as_slice())], |row| {
+                let id: i64 = row.get(0)?;
+                let content_hash = bytes(blob(row, 1)?, "event", "content_hash", id)?;
+                Ok(KnownEvent { id: EventId(id), content_hash, mapping_version: row.get(2)?, ignored: row.get::<_, i64>(3)? & 1 != 0 })
+            })?;
+            found.extend(known.into_iter().map(|known| (key.clone(), known)));
         }
         Ok(found)
     }
 
     pub fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> Result<BTreeMap<AliasKey, RecordId>, Error> {
-        let mut wanted = Vec::with_capacity(keys.len());
-        for key in keys {
-            wanted.push((hex::encode(key.hash), &key.kind, self.names.id(&key.destination)?, self.names.id(&key.object)?));
-        }
-        let rows = self.all(
-            "select a.value_hash, a.kind, d.text as destination, o.text as object, a.record_id from json_each(?) j \
-                 cross join alias a on a.value_hash = unhex(j.value ->> 0) and a.kind = j.value ->> 1 \
-                 and a.destination_id = j.value ->> 2 and a.object_id = j.value ->> 3 \
-                 join name d on d.id = a.destination_id join name o on o.id = a.object_id",
-            text(&wanted)?,
-        )?;
+        let sql = "select record_id from alias where value_hash = ? and kind = ? and destination_id = ? and object_id = ?";
         let mut found = BTreeMap::new();
-        for row in &rows {
-            let record: i64 = get(row, "record_id")?;
-            let hash = bytes(get(row, "value_hash")?, "alias", "value_hash", record)?;
-            let key = AliasKey { hash, kind: get(row, "kind")?, destination: get(row, "destination")?, object: get(row, "object")? };
-            found.insert(key, RecordId(record));
+        for key in keys {
+            let values = (key.hash.as_slice(), &key.kind, self.names.id(&key.destination)?, self.names.id(&key.object)?);
+            let records = self.select(sql, [values], |row| Ok(RecordId(row.get(0)?)))?;
+            found.extend(records.into_iter().map(|record| (key.clone(), record)));
         }
         Ok(found)
     }
 
     /// Which kinds of identifier these records have already.
     pub fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeSet<(RecordId, String)>, Error> {
-        let rows = self.all(
-            "select distinct a.record_id, a.kind from json_each(?) j cross join alias a on a.record_id = j.value",
-            ids(records.iter().map(|id| id.0)),
-        )?;
-        rows.iter().map(|row| Ok((RecordId(get(row, "record_id")?), get(row, "kind")?))).collect()
+        let sql = "select distinct record_id, kind from alias where record_id = ?";
+        let kinds = self.select(sql, records.iter().map(|id| (id.0,)), |row| Ok((RecordId(row.get(0)?), row.get(1)?)))?;
+        Ok(kinds.into_iter().collect())
     }
 
     pub fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
@@ -253,44 +253,31 @@ impl Tx {
 
     /// Makes these records due, unless they wait after a failure or a worker holds them.
     pub fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        self.run(
-            "update record set state = 1, wake_at = v.at from (select value ->> 0 as id, value ->> 1 as at from json_each(?)) v \
-             where record.id = v.id and record.state in (0, 4)",
-            text(&records.iter().map(|id| (id.0, now.0)).collect::<Vec<_>>())?,
-        )
-        .map(drop)
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state in (0, 4)";
+        self.each(sql, records.iter().map(|id| (id.0, now.0)))
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
     pub fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        self.run(
-            "update record set state = 1, wake_at = v.at from (select value ->> 0 as id, value ->> 1 as at from json_each(?)) v \
-             where record.id = v.id and record.state = 0 and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)",
-            text(&records.iter().map(|id| (id.0, now.0)).collect::<Vec<_>>())?,
-        )
-        .map(drop)
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 0 \
+                   and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
+        self.each(sql, records.iter().map(|id| (id.0, now.0)))
     }
 
     /// The records behind open deliveries of these events.
     pub fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> Result<BTreeSet<RecordId>, Error> {
-        let rows = self.all(
-            "select d.record_id from json_each(?) j cross join delivery d on d.id between j.value and j.value + 63 and d.state = 0",
-            ids(events.iter().map(|id| id.0)),
-        )?;
-        rows.iter().map(|row| Ok(RecordId(get(row, "record_id")?))).collect()
+        let sql = "select record_id from delivery where id between ?1 and ?1 + 63 and state = 0";
+        let records = self.select(sql, events.iter().map(|id| (id.0,)), |row| Ok(RecordId(row.get(0)?)))?;
+        Ok(records.into_iter().collect())
     }
 
     /// Due records of a destination, those that wait longest first.
     pub fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
-        let rows = all(
-            &self.conn,
-            records!(
-                "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id join record_body b on b.record_id = r.id \
+        let sql = records!(
+            "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id join record_body b on b.record_id = r.id \
              where r.destination_id = ? and r.wake_at <= ? order by r.wake_at limit ?"
-            ),
-            params![self.names.id(destination)?, now.0, i64::from(limit)],
-        )?;
-        rows.iter().map(record_entry).collect()
+        );
+        self.select(sql, [(self.names.id(destination)?, now.0, limit)], record_entry)
     }
 
     /// When the next record of a destination comes due.
@@ -304,123 +291,108 @@ impl Tx {
     }
 
     pub fn records(&mut self, wanted: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, RecordEntry>, Error> {
-        let rows = self.all(
-            records!(
-                "from json_each(?) j cross join record r on r.id = j.value join name d on d.id = r.destination_id \
-                     join name o on o.id = r.object_id join record_body b on b.record_id = r.id"
-            ),
-            ids(wanted.iter().map(|id| id.0)),
-        )?;
-        rows.iter().map(|row| record_entry(row).map(|entry| (entry.id, entry))).collect()
+        let sql = records!(
+            "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id \
+             join record_body b on b.record_id = r.id where r.id = ?"
+        );
+        let entries = self.select(sql, wanted.iter().map(|id| (id.0,)), record_entry)?;
+        Ok(entries.into_iter().map(|entry| (entry.id, entry)).collect())
     }
 
-    /// Open deliveries of these records, oldest first, at most `each` for one record.
+    /// Open deliveries of these records, each record's oldest first, at most `each` for one record.
     pub fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Result<Vec<OpenRow>, Error> {
-        let rows = self.all(
-            "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized from json_each(?) j \
-                 cross join delivery d on d.record_id = j.value and d.state = 0 cross join event e on e.id = (d.id & ~63) order by d.id",
-            ids(records.iter().map(|id| id.0)),
-        )?;
-        let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
-        let mut open = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let record: i64 = get(row, "record_id")?;
-            let count = counts.entry(record).or_default();
-            *count += 1;
-            if *count > each {
-                continue;
-            }
-            let id: i64 = get(row, "id")?;
-            let trust: i64 = get(row, "trust")?;
-            open.push(OpenRow {
-                record: RecordId(record),
+        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized from delivery d \
+                   cross join event e on e.id = (d.id & ~63) where d.record_id = ? and d.state = 0 order by d.id limit ?";
+        let each = i64::try_from(each).unwrap_or(i64::MAX);
+        self.select(sql, records.iter().map(|id| (id.0, each)), |row| {
+            let id: i64 = row.get(1)?;
+            let trust: i64 = row.get(3)?;
+            Ok(OpenRow {
+                record: RecordId(row.get(0)?),
                 delivery: DeliveryId(id),
-                mode: mode(get(row, "mode")?, id)?,
+                mode: mode(row.get(2)?, id)?,
                 trust: word(u8::try_from(trust).ok(), "event", "trust", id, trust)?,
-                occurred_at: Time(get(row, "occurred_at")?),
-                received_at: Time(get(row, "received_at")?),
-                key: get(row, "key")?,
-                normalized: get(row, "normalized")?,
-            });
-        }
-        Ok(open)
+                occurred_at: Time(row.get(4)?),
+                received_at: Time(row.get(5)?),
+                key: row.get(6)?,
+                normalized: row.get(7)?,
+            })
+        })
     }
 
     /// What these calls carried for each record.
-    pub fn sent(&mut self, calls: &BTreeSet<CallId>) -> Result<BTreeMap<(CallId, RecordId), BTreeMap<String, Value>>, Error> {
-        let rows =
-            self.all("select c.id, c.records from json_each(?) j cross join call c on c.id = j.value", ids(calls.iter().map(|id| id.0)))?;
+    pub fn sent(&mut self, calls: &BTreeSet<CallId>) -> Result<Sent, Error> {
         let mut sent = BTreeMap::new();
-        for row in &rows {
-            let call: i64 = get(row, "id")?;
-            let records: Vec<(i64, i64, i64, BTreeMap<String, Value>)> = json(get(row, "records")?, "call", "records", call)?;
+        self.select("select id, records from call where id = ?", calls.iter().map(|id| (id.0,)), |row| {
+            let call: i64 = row.get(0)?;
+            let records: Vec<(i64, i64, i64, BTreeMap<String, Value>)> = json(text_of(row, 1)?, "call", "records", call)?;
             sent.extend(records.into_iter().map(|(record, _, _, patch)| ((CallId(call), RecordId(record)), patch)));
-        }
+            Ok(())
+        })?;
         Ok(sent)
     }
 
     /// Writes records back; their wide part only where it changed.
     pub fn put_records(&mut self, records: &[(&RecordEntry, bool)]) -> Result<(), Error> {
-        let narrow: Vec<Value> = records.iter().map(|(entry, _)| narrow(entry)).collect();
-        self.run(
-            "update record set state = v.value ->> 1, wake_at = v.value ->> 2, fence = v.value ->> 3, revision = v.value ->> 4, pushed = v.value ->> 5, \
-             lease_holder = v.value ->> 6, lease_until = v.value ->> 7, lease_call = v.value ->> 8, intent = v.value ->> 9, tries = v.value ->> 10, \
-             attempts = v.value ->> 11, conflicts = v.value ->> 12, last_attempt_at = v.value ->> 13, crashes = v.value ->> 14, \
-             crashed_at = v.value ->> 15, doubt_revision = v.value ->> 16, verify_after = v.value ->> 17, adopted = v.value ->> 18, solo = v.value ->> 19, \
-             group_max = v.value ->> 20 from (select value from json_each(?)) v where record.id = v.value ->> 0",
-            text(&narrow)?,
-        )
-        ?;
+        let mut update = self.conn.prepare_cached(
+            "update record set state = ?2, wake_at = ?3, fence = ?4, revision = ?5, pushed = ?6, lease_holder = ?7, lease_until = ?8, lease_call = ?9, \
+             intent = ?10, tries = ?11, attempts = ?12, conflicts = ?13, last_attempt_at = ?14, crashes = ?15, crashed_at = ?16, doubt_revision = ?17, \
+             verify_after = ?18, adopted = ?19, solo = ?20, group_max = ?21 where id = ?1",
+        )?;
         let mut wide = Vec::new();
-        for (entry, _) in records.iter().filter(|(_, body_changed)| *body_changed) {
-            wide.push(vec![
-                entry.id.0.into(),
-                entry.key.as_str().into(),
-                entry.record.crm_id.as_deref().into(),
-                text(&entry.record.body)?.into(),
-            ]);
+        for (entry, body_changed) in records {
+            let record = &entry.record;
+            let lease = record.lease.as_ref();
+            update.execute(params![
+                entry.id.0,
+                record.state.number(),
+                record.wake_at.map(|at| at.0),
+                record.fence,
+                record.revision,
+                record.pushed,
+                lease.map(|lease| &lease.holder),
+                lease.map(|lease| lease.until.0),
+                lease.map(|lease| lease.call.0),
+                record.intent,
+                record.tries,
+                record.attempts,
+                record.conflicts,
+                record.last_attempt_at.map(|at| at.0),
+                record.crashes,
+                record.crashed_at.map(|at| at.0),
+                record.doubt.map(|doubt| doubt.revision),
+                record.doubt.map(|doubt| doubt.verify_after.0),
+                record.adopted,
+                record.solo,
+                record.group_max,
+            ])?;
+            if *body_changed {
+                wide.push(vec![entry.id.0.into(), entry.key.as_str().into(), record.crm_id.as_deref().into(), text(&record.body)?.into()]);
+            }
         }
         insert(&self.conn, "insert or replace into record_body (record_id, key, crm_id, body) values", "", wide)
     }
 
-    /// Ends open deliveries. What has ended already stays as it is.
+    /// Writes how these deliveries ended.
     pub fn end_deliveries(&mut self, ends: &[EndRow]) -> Result<(), Error> {
-        let rows: Vec<Value> = ends
-            .iter()
-            .map(|end| {
-                json!([
-                    end.delivery.0,
-                    end.state as i64,
-                    end.outcome.map(|outcome| outcome as i64),
-                    end.at.0,
-                    end.call.map(|call| call.0),
-                    end.superseded_by.map(|id| id.0)
-                ])
-            })
-            .collect();
-        self.run(
-            "update delivery set state = v.value ->> 1, outcome = v.value ->> 2, ended_at = v.value ->> 3, call_id = v.value ->> 4, \
-             superseded_by = v.value ->> 5, wake_at = null from (select value from json_each(?)) v where delivery.id = v.value ->> 0",
-            text(&rows)?,
-        )
-        .map(drop)
+        let sql =
+            "update delivery set state = ?2, outcome = ?3, ended_at = ?4, call_id = ?5, superseded_by = ?6, wake_at = null where id = ?1";
+        let values = ends.iter().map(|end| {
+            let outcome = end.outcome.map(|outcome| outcome as i64);
+            (end.delivery.0, end.state as i64, outcome, end.at.0, end.call.map(|call| call.0), end.superseded_by.map(|id| id.0))
+        });
+        self.each(sql, values)
     }
 
     /// Makes dead letters of deliveries; source and owner come from the ledger.
-    pub fn bury(&mut self, letters: &[(DeliveryId, model::Reason, Option<model::Class>, String, u32)], now: Time) -> Result<(), Error> {
-        let rows: Vec<Value> = letters
-            .iter()
-            .map(|(id, reason, class, message, attempts)| {
-                json!([id.0, reason.as_str(), class.map(model::Class::as_str), message, now.0, attempts])
-            })
-            .collect();
-        self.run(
-            "insert or replace into dead_letter (delivery_id, destination_id, source_id, reason, class, message, owner, failed_at, attempts) \
-             select d.id, d.destination_id, e.source_id, j.value ->> 1, j.value ->> 2, j.value ->> 3, d.owner, j.value ->> 4, j.value ->> 5 \
-             from json_each(?) j cross join delivery d on d.id = j.value ->> 0 join event e on e.id = (d.id & ~63)",
-            text(&rows)?,
-        )
-        .map(drop)
+    pub fn bury(&mut self, letters: &[Burial], now: Time) -> Result<(), Error> {
+        let sql = "insert or replace into dead_letter (delivery_id, destination_id, source_id, reason, class, message, owner, failed_at, attempts) \
+                   select d.id, d.destination_id, e.source_id, ?2, ?3, ?4, d.owner, ?5, ?6 from delivery d join event e on e.id = (d.id & ~63) \
+                   where d.id = ?1";
+        let values = letters.iter().map(|(id, reason, class, message, attempts)| {
+            (id.0, reason.as_str(), class.map(model::Class::as_str), message, now.0, attempts)
+        });
+        self.each(sql, values)
     }
 
     pub fn insert_calls(&mut self, calls: &[CallRow]) -> Result<(), Error> {
@@ -463,8 +435,7 @@ impl Tx {
         }
         let head = "insert into call_result (call_id, at, duration_us, http_status, code, message, notes, endings) values";
         insert(&self.conn, head, "on conflict do nothing", rows)?;
-        self.run("delete from lease where call_id in (select value from json_each(?))", ids(results.iter().map(|result| result.call.0)))
-            .map(drop)
+        self.each("delete from lease where call_id = ?", results.iter().map(|result| (result.call.0,)))
     }
 
     /// Calls of a destination that are under way.
@@ -504,13 +475,9 @@ impl Tx {
 
     /// Every delivery of an event, oldest first.
     pub fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
-        let rows = all(
-            &self.conn,
-            "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
-             left join name o on o.id = d.object_id where d.id between ? and ? + 63 order by d.id",
-            params![event.0, event.0],
-        )?;
-        rows.iter().map(delivery).collect()
+        let sql = "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
+                   left join name o on o.id = d.object_id where d.id between ?1 and ?1 + 63 order by d.id";
+        all(&self.conn, sql, params![event.0])?.iter().map(delivery).collect()
     }
 
     /// Opens a dead letter again: one generation more, under the same id.
@@ -559,11 +526,7 @@ impl Tx {
 
     /// Records that are clean and have open deliveries all the same: the net under every wakeup.
     pub fn stranded(&mut self, limit: u32) -> Result<BTreeSet<RecordId>, Error> {
-        let rows = all(
-            &self.conn,
-            "select distinct r.id from delivery d join record r on r.id = d.record_id where d.state = 0 and r.state = 0 limit ?",
-            params![i64::from(limit)],
-        )?;
-        rows.iter().map(|row| Ok(RecordId(get(row, "id")?))).collect()
+        let sql = "select distinct r.id from delivery d join record r on r.id = d.record_id where d.state = 0 and r.state = 0 limit ?";
+        Ok(self.select(sql, [(limit,)], |row| Ok(RecordId(row.get(0)?)))?.into_iter().collect())
     }
 }

@@ -37,5 +37,5 @@ fn time(row: &Row, column: &str) -> Result<Option<Time>, Error> {
 /// The numbers that a statement with one parameter selects.
 fn numbers(conn: &Connection, sql: &'static str, parameter: &str) -> Result<Vec<i64>, Error> {
     let rows = all(conn, sql, params![parameter])?;
-    rows.iter().map(|row| Ok(row.at(0)?)).collect()
+    rows.iter().map(|row| row.at(0)).collect()
 }

@@ -75,6 +75,7 @@ impl Sqlite {
         Ok(reasons)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a bulk replay's row has these")]
     pub fn begin_replay(
         &self,
         conn: &Connection,

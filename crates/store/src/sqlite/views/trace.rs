@@ -64,8 +64,8 @@ fn entries(conn: &Connection, wanted: &BTreeSet<i64>) -> Result<Vec<RecordEntry>
         "from json_each(?) j cross join record r on r.id = j.value join name d on d.id = r.destination_id \
          join name o on o.id = r.object_id join record_body b on b.record_id = r.id order by r.id"
     );
-    let rows = all(conn, sql, params![ids(wanted.iter().copied())])?;
-    rows.iter().map(record_entry).collect()
+    let mut statement = conn.prepare_cached(sql)?;
+    statement.query_and_then(params![ids(wanted.iter().copied())], record_entry)?.collect()
 }
 
 fn record_row(entry: RecordEntry) -> RecordRow {
