@@ -186,3 +186,18 @@ async fn a_limit_pauses_hubspot_alone_and_costs_no_attempt() {
     assert_eq!(onceward.crm.contacts().await.len(), 10);
     assert!(onceward.admin.dead_letters().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_demo_leads_go_to_salesforce_and_customers_to_hubspot() {
+    let onceward = Onceward::demo().await;
+    for source in ["demo", "typeform", "stripe"] {
+        let sent = onceward.run(&["--json", "send", "--source", source, "sample"]).await.json();
+        assert_eq!(sent["answer"]["events"][0]["status"], "accepted", "{sent}");
+    }
+    onceward.until_idle(SOON).await;
+    let (leads, contacts) = (onceward.crm.leads().await, onceward.crm.contacts().await);
+    assert_eq!((leads.len(), contacts.len()), (1, 1), "{leads:?} {contacts:?}");
+    assert_eq!((leads[0].text("Email"), contacts[0].text("email")), ("ada@example.com", "ada@example.com"));
+    assert!(contacts[0].key.as_deref().is_some_and(|key| key.starts_with("stripe:cus_")), "{contacts:?}");
+    assert!(onceward.admin.dead_letters().await.is_empty());
+}
