@@ -302,6 +302,22 @@ fn hubspot_takes_a_private_apps_token_and_is_asked_no_faster_than_any_plan_allow
 }
 
 #[test]
+fn a_key_that_hubspot_cannot_bear_is_warned_of() {
+    let auth = "auth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }";
+    for (object, field, warned) in
+        [("contacts", "email", true), ("companies", "domain", true), ("deals", "dealname", true), ("companies", "crm_ext_id", false)]
+    {
+        let text = format!(
+            "[destinations.hubspot]\nkind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"\n{auth}\n\
+             [destinations.hubspot.objects.{object}]\nkey = {{ field = \"{field}\" }}\nfields = {{ phone = \"phone_e164\" }}\n"
+        );
+        let configuration = parse("f", &small(&text), &named()).unwrap_or_else(|problems| panic!("{}", said(&problems)));
+        let key = format!("destinations.hubspot.objects.{object}.key");
+        assert_eq!(configuration.warnings.iter().any(|warning| warning.key == key), warned, "{object} by {field}");
+    }
+}
+
+#[test]
 fn each_crm_takes_its_own_credentials() {
     for (auth, key, found) in [
         ("auth = { kind = \"bearer\" }", "destinations.hubspot.auth.token", "nothing"),
