@@ -46,7 +46,16 @@ impl Crm {
 
     /// Every lead that is there.
     pub async fn leads(&self) -> Vec<Record> {
-        let rows = self.get("/records?crm=salesforce&object=Lead").await;
+        self.records("salesforce", "Lead").await
+    }
+
+    /// Every HubSpot contact that is there.
+    pub async fn contacts(&self) -> Vec<Record> {
+        self.records("hubspot", "contacts").await
+    }
+
+    async fn records(&self, crm: &str, object: &str) -> Vec<Record> {
+        let rows = self.get(&format!("/records?crm={crm}&object={object}")).await;
         let rows = rows.as_array().unwrap().iter().filter(|row| row["deleted"] == false);
         rows.map(|row| Record {
             id: row["id"].as_str().unwrap().to_owned(),

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 /// The secrets of the configuration, by the names of their environment variables.
-pub const ENVIRONMENT: [(&str, &str); 7] = [
+pub const ENVIRONMENT: [(&str, &str); 8] = [
     ("ONCEWARD_KEY", "b25jZXdhcmQtdGVzdHMtc2VhbGluZy1rZXktMzJieXQ="),
     ("FORMS_SECRET", "whsec_Y2FuYXJ5LWZvcm1zLXNlY3JldC0wMTIzNDU2Nzg5"),
     ("DESK_SECRET", "canary-desk-secret-4711"),
@@ -9,6 +9,7 @@ pub const ENVIRONMENT: [(&str, &str); 7] = [
     ("SF_SECRET", "canary-crm-secret-4713"),
     ("VIEWER_TOKEN", "canary-viewer-token-0123456789abcdef"),
     ("OPERATOR_TOKEN", "canary-operator-token-0123456789abcdef"),
+    ("HUBSPOT_TOKEN", "pat-canary-hubspot-token-4714"),
 ];
 
 /// What differs between the pipelines of the tests.
@@ -26,7 +27,7 @@ pub struct Setup {
     pub late_window: &'static str,
     /// More settings of `[destinations.salesforce]`, as lines of TOML.
     pub destination: &'static str,
-    /// Further sections, as lines of TOML.
+    /// Further sections, as lines of TOML; `{crm}` stands for the CRM's address.
     pub more: &'static str,
 }
 
@@ -50,7 +51,7 @@ impl Setup {
     /// not signed), all leads to one Salesforce.
     pub(crate) fn configuration(&self, data: &Path, crm: &str) -> String {
         let Self { faults: _, latency_millis: _, token_life_millis: _, call_timeout, late_window, destination, more } = self;
-        let data = data.display();
+        let (data, more) = (data.display(), more.replace("{crm}", crm));
         format!(
             r#"
 [ledger]

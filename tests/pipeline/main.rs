@@ -5,6 +5,7 @@ mod commands;
 mod dead_letters;
 mod exactness;
 mod first_light;
+mod hubspot;
 mod outages;
 mod power_cuts;
 mod secrecy;

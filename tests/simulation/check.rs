@@ -10,6 +10,7 @@ use store::memory::Tables;
 use store::rows::DeliveryState;
 use store::{AnsweredEvent, Disposition};
 
+use crate::setup::dialect;
 use crate::world::{Said, World};
 
 /// What was seen before, for what may never change.
@@ -104,7 +105,7 @@ impl Checker {
             }
         }
         let mut keys = BTreeSet::new();
-        for record in crm.records(None, Some("Lead")) {
+        for record in crm.records(None, Some(dialect(seed).object)) {
             let key = record.key.clone().unwrap_or_else(|| panic!("I7: world {seed}: a record without a key"));
             assert!(keys.insert(key.clone()), "I6: world {seed}: two records have the key {key}");
             assert_eq!(record.creates, 1, "I6: world {seed}: {key} was created {} times", record.creates);
@@ -140,9 +141,9 @@ fn expected(world: &World, refused: &BTreeSet<EventId>, key: &str) -> BTreeMap<&
 }
 
 fn compare(seed: u64, key: &str, expected: &BTreeMap<&'static str, String>, found: &BTreeMap<String, Value>) {
-    for (name, field) in [("job_title", "Title"), ("city", "City"), ("utm_source", "Utm_Source__c")] {
+    for (name, field) in dialect(seed).fields {
         let held = found.get(field).and_then(Value::as_str);
         assert_eq!(held, expected.get(name).map(String::as_str), "I8: world {seed}: {field} of {key}");
     }
-    assert_eq!(found.get("LastName").and_then(Value::as_str), Some("Example"), "I8: world {seed}: {key}");
+    assert_eq!(found.get(dialect(seed).last_name).and_then(Value::as_str), Some("Example"), "I8: world {seed}: {key}");
 }

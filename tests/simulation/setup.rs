@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connect::{Auth, Body, Client, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
+use connect::{Auth, Body, Client, Kind, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
 use harness::Dice;
 use ingest::Gate;
 use model::Time;
@@ -16,6 +16,46 @@ use sandbox::{Core, HttpRequest};
 use worker::Target;
 
 use crate::world::{DESTINATION, LATE_WINDOW, SECRET};
+
+/// The CRM of a world.
+pub struct Dialect {
+    pub kind: Kind,
+    pub object: &'static str,
+    /// The object's key and fields, as configured.
+    configured: &'static str,
+    /// What the fields are called that events fill: their canonical names and the CRM's.
+    pub fields: [(&'static str, &'static str); 3],
+    pub last_name: &'static str,
+}
+
+static SALESFORCE: Dialect = Dialect {
+    kind: Kind::Salesforce,
+    object: "Lead",
+    configured: r#"
+        key = { field = "External_Lead_Id__c", from = "identity.external_id" }
+        match = ["external_id", "email"]
+        fields = { LastName = "last_name", Company = "company", Email = "email", Title = "job_title", City = "city", Utm_Source__c = "utm_source" }
+    "#,
+    fields: [("job_title", "Title"), ("city", "City"), ("utm_source", "Utm_Source__c")],
+    last_name: "LastName",
+};
+
+static HUBSPOT: Dialect = Dialect {
+    kind: Kind::Hubspot,
+    object: "contacts",
+    configured: r#"
+        key = { field = "crm_ext_id", from = "identity.external_id" }
+        match = ["external_id", "email"]
+        fields = { lastname = "last_name", company = "company", email = "email", jobtitle = "job_title", city = "city", utm_source = "utm_source" }
+    "#,
+    fields: [("job_title", "jobtitle"), ("city", "city"), ("utm_source", "utm_source")],
+    last_name: "lastname",
+};
+
+/// Every third world has a HubSpot.
+pub fn dialect(seed: u64) -> &'static Dialect {
+    if seed % 3 == 2 { &HUBSPOT } else { &SALESFORCE }
+}
 
 /// Each class of fault is switched off in half of the worlds.
 pub fn faults(dice: &mut Dice) -> String {
@@ -32,12 +72,13 @@ pub fn faults(dice: &mut Dice) -> String {
         "garbage=0.03",
         "missing=0.03",
         "limit=0.02",
+        "empty=0.04",
         "down=90s",
     ];
     menu.into_iter().filter(|_| dice.chance(0.5)).collect::<Vec<_>>().join(",")
 }
 
-pub fn configuration() -> (Arc<Routes>, Vec<Source>) {
+pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Source>) {
     let source = |name: &str, trust: u8| {
         let text = format!(
             r#"
@@ -61,17 +102,11 @@ pub fn configuration() -> (Arc<Routes>, Vec<Source>) {
         let def: SourceDef = toml::from_str(&text).unwrap();
         Source::compile(name, &def).unwrap()
     };
-    let object: ObjectDef = toml::from_str(
-        r#"
-        key = { field = "External_Lead_Id__c", from = "identity.external_id" }
-        match = ["external_id", "email"]
-        fields = { LastName = "last_name", Company = "company", Email = "email", Title = "job_title", City = "city", Utm_Source__c = "utm_source" }
-        "#,
-    )
-    .unwrap();
-    let plan = ObjectPlan::compile("salesforce", "Lead", &object).unwrap();
-    let route: RouteDef = toml::from_str("source = '*'\nevent = 'lead.*'\nto = 'salesforce'\nobject = 'Lead'").unwrap();
-    let destinations = BTreeMap::from([(DESTINATION.to_owned(), BTreeMap::from([("Lead".to_owned(), plan)]))]);
+    let name = dialect.object;
+    let object: ObjectDef = toml::from_str(dialect.configured).unwrap();
+    let plan = ObjectPlan::compile(dialect.kind.as_str(), name, &object).unwrap();
+    let route: RouteDef = toml::from_str(&format!("source = '*'\nevent = 'lead.*'\nto = '{DESTINATION}'\nobject = '{name}'")).unwrap();
+    let destinations = BTreeMap::from([(DESTINATION.to_owned(), BTreeMap::from([(name.to_owned(), plan)]))]);
     let names = BTreeSet::from(["forms".to_owned(), "billing".to_owned()]);
     let routes = Routes::compile(&[route], &names, destinations).unwrap();
     (Arc::new(routes), vec![source("forms", 50), source("billing", 80)])
@@ -82,16 +117,20 @@ pub fn gate(source: Source) -> Gate {
     Gate { source: Arc::new(source), verifier }
 }
 
-pub fn target(dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &Arc<Mutex<Time>>) -> Target {
+pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &Arc<Mutex<Time>>) -> Target {
     let (crm, now) = (Arc::clone(crm), Arc::clone(now));
     let transport = Transport::InProcess(Arc::new(move |request: Request| {
         let answer = exchange(&mut crm.lock().unwrap(), &request, *now.lock().unwrap());
         Box::pin(std::future::ready(answer))
     }));
+    let auth = match dialect.kind {
+        Kind::Salesforce => Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
+        Kind::Hubspot => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
+    };
     let settings = Settings {
-        kind: connect::Kind::Salesforce,
+        kind: dialect.kind,
         base_url: "http://127.0.0.1:4000".into(),
-        auth: Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
+        auth,
         api_version: None,
         call_timeout: Some(Duration::from_secs(15)),
         allow_private: false,

@@ -15,9 +15,9 @@ use store::{Call, Finished, Reopen, Reopened, Store};
 use worker::{Engine, Target};
 
 use crate::check::Checker;
-use crate::setup::{configuration, faults, gate, target};
+use crate::setup::{configuration, dialect, faults, gate, target};
 
-pub const DESTINATION: &str = "salesforce";
+pub const DESTINATION: &str = "crm";
 pub const SECRET: &str = "a secret of these worlds";
 const STEPS: usize = 240;
 pub const LATE_WINDOW: Duration = Duration::from_secs(300);
@@ -148,13 +148,13 @@ impl World {
         let crm_now = Arc::new(Mutex::new(Time::from_seconds(1_790_000_000)));
         let faults = faults(&mut dice);
         if tell {
-            println!("world {seed}, faults {faults}");
+            println!("world {seed}, {}, faults {faults}", dialect(seed).kind.as_str());
         }
         let options = Options { latency: Duration::ZERO, faults: faults.parse().unwrap(), ..Options::default() };
         let crm = Arc::new(Mutex::new(Core::new(seed, options)));
         let store = Store::memory();
-        let (routes, sources) = configuration();
-        let target = Arc::new(target(&mut dice, &crm, &crm_now));
+        let (routes, sources) = configuration(dialect(seed));
+        let target = Arc::new(target(dialect(seed), &mut dice, &crm, &crm_now));
         let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
         let gates = sources.into_iter().map(|source| (source.name.clone(), gate(source))).collect();
         let clock = Arc::clone(&now);

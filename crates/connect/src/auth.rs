@@ -16,6 +16,8 @@ use crate::{Body, Request, SettingsError};
 
 /// Salesforce names no lifetime; half an hour is well inside any org's session timeout.
 const TOKEN_MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// A token longer than this is no token.
+pub(crate) const TOKEN_MAX: usize = 4 * 1024;
 /// How far ahead a signed assertion expires; three minutes is the most that is sure to be accepted.
 const ASSERTION_LIFE_SECONDS: i64 = 180;
 
@@ -44,6 +46,11 @@ impl fmt::Debug for Secret {
 /// How a destination knows us.
 #[derive(Clone, Debug)]
 pub enum Auth {
+    /// A token that somebody gave us and that does not end by itself: a private app's.
+    Bearer {
+        /// Goes into a header as it is.
+        token: Secret,
+    },
     /// OAuth client credentials: an app with a user to run as.
     ClientCredentials {
         /// The app's consumer key.
@@ -82,6 +89,11 @@ impl Auth {
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let missing = |name: &str| Err(SettingsError::Auth(format!("`{name}` is empty")));
         match self {
+            Self::Bearer { token } if token.0.is_empty() => missing("token"),
+            Self::Bearer { token } if token.0.len() > TOKEN_MAX || !token.0.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(SettingsError::Auth(format!("`token` is no token: one is up to {TOKEN_MAX} visible ASCII characters without spaces")))
+            }
+            Self::Bearer { .. } => Ok(()),
             Self::ClientCredentials { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
             Self::ClientCredentials { client_secret, .. } if client_secret.0.trim().is_empty() => missing("client_secret"),
             Self::ClientCredentials { .. } => Ok(()),
@@ -109,6 +121,9 @@ impl Auth {
                 let basic = STANDARD.encode(format!("{client_id}:{}", client_secret.reveal()));
                 request.headers.push(("authorization".to_owned(), format!("Basic {basic}")));
                 request.body = form(&[("grant_type", "client_credentials")]);
+            }
+            Self::Bearer { .. } => {
+                return Err(Failure::new(Class::Auth, Scope::Destination, "auth_kind", "a fixed token is not asked for"));
             }
             Self::JwtBearer { client_id, username, private_key_pem, audience } => {
                 let assertion = assertion(client_id, username, private_key_pem, audience, now)

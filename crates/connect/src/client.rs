@@ -7,7 +7,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 
 use crate::auth::TokenCache;
-use crate::crm::Salesforce;
+use crate::crm::{Hubspot, Salesforce};
 use crate::transport::{base_url, is_loopback};
 use crate::{Auth, Connector, Outcome, Present, ReadBatch, Reply, Request, Token, Transport, TransportError, Usage, WriteBatch, Written};
 
@@ -21,19 +21,25 @@ const LEFT_MIN: Duration = Duration::from_millis(500);
 pub enum Kind {
     /// Salesforce.
     Salesforce,
+    /// HubSpot.
+    Hubspot,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Salesforce, Self::Hubspot];
+
     /// The word used in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Salesforce => "salesforce",
+            Self::Hubspot => "hubspot",
         }
     }
 
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Salesforce].into_iter().find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -115,8 +121,10 @@ impl Client {
         let Settings { kind, base_url: base, auth, api_version, call_timeout, allow_private } = settings;
         let base = base_url(&base, allow_private)?;
         auth.check()?;
+        suits(kind, &auth)?;
         let connector: Box<dyn Connector> = match kind {
             Kind::Salesforce => Box::new(Salesforce::new(api_version.as_deref())?),
+            Kind::Hubspot => Box::new(Hubspot::new(api_version.as_deref())?),
         };
         let call_timeout = call_timeout.unwrap_or(connector.limits().call_timeout);
         if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&call_timeout) {
@@ -185,7 +193,7 @@ impl Client {
         read(reply).map_err(|mut failure| {
             match failure.class {
                 Class::Throttled | Class::Retryable | Class::Unknown => {
-                    failure.retry_after = reply.retry_after(now).or(failure.retry_after)
+                    failure.retry_after = reply.retry_after(now, self.connector.limits().retry_after_max).or(failure.retry_after)
                 }
                 Class::Auth | Class::Conflict | Class::Permanent => {}
             }
@@ -216,6 +224,10 @@ impl Client {
     }
 
     async fn token(&self, refused: Option<&Token>, now: Time, deadline: Instant) -> Result<Token, Failure> {
+        // A token that was given to us is the only one there is.
+        if let Auth::Bearer { token } = &self.auth {
+            return Ok(Token { value: token.clone(), instance_url: None });
+        }
         let ask = async || {
             let request = self.connector.token(&self.auth, now)?;
             let left = left(deadline)?.min(TOKEN_TIMEOUT);
@@ -245,6 +257,18 @@ impl Client {
             self.base
         );
         Err(Failure::new(Class::Auth, Scope::Destination, "instance_url", message))
+    }
+}
+
+/// Each CRM takes its own credentials.
+fn suits(kind: Kind, auth: &Auth) -> Result<(), SettingsError> {
+    let other = |text: &str| Err(SettingsError::Auth(text.to_owned()));
+    match (kind, auth) {
+        (Kind::Salesforce, Auth::ClientCredentials { .. } | Auth::JwtBearer { .. }) | (Kind::Hubspot, Auth::Bearer { .. }) => Ok(()),
+        (Kind::Salesforce, Auth::Bearer { .. }) => other("Salesforce takes `client_credentials` or `jwt_bearer`"),
+        (Kind::Hubspot, Auth::ClientCredentials { .. } | Auth::JwtBearer { .. }) => {
+            other("HubSpot takes `bearer`, with the token of a private app")
+        }
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// After how long a request that was sent can no longer take effect.
     pub late_window: Duration,
+    /// The longest `Retry-After` that is believed: a silly value must not stop us for long, an honest one should be kept.
+    pub retry_after_max: Duration,
 }
 
 /// How one CRM spells what the pipeline needs. Translation only: no client, no clock, no retry, no log.
@@ -144,11 +146,11 @@ pub trait Connector: Send + Sync {
     /// What is wrong with the destination.
     fn probed(&self, reply: &Reply) -> Result<(), Failure>;
 
-    /// Asks for a token.
+    /// Asks for a token. Never called with [`Auth::Bearer`], which is one.
     ///
     /// # Errors
     ///
-    /// The request could not be signed.
+    /// The request could not be signed, or the CRM gives out no tokens that way.
     fn token(&self, auth: &Auth, now: Time) -> Result<Request, Failure>;
 
     /// Reads the token.

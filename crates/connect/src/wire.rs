@@ -6,8 +6,8 @@ use model::{Class, Failure, Scope, Time};
 use reqwest::Method;
 use serde_json::Value;
 
-/// `Retry-After` is believed between these two; a silly value neither hammers the CRM nor stops us for a day.
-const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15 * 60));
+/// A `Retry-After` below this is taken for this, so that a silly value does not make us hammer the CRM.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// A request, relative to the destination's base URL.
 #[derive(Clone, Debug)]
@@ -67,9 +67,9 @@ impl Reply {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// What `Retry-After` asks for, in either of its legal forms, clamped to 1 s … 15 min. `None` if it is missing or
+    /// What `Retry-After` asks for, in either of its legal forms, clamped to 1 s … `most`. `None` if it is missing or
     /// neither form. A date is taken relative to the reply's own `Date`, else to `now`.
-    pub fn retry_after(&self, now: Time) -> Option<Duration> {
+    pub fn retry_after(&self, now: Time, most: Duration) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
         let asked = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
             Duration::from_secs(text.parse().unwrap_or(u64::MAX))
@@ -77,11 +77,12 @@ impl Reply {
             let there = self.header("date").and_then(http_date).unwrap_or(now);
             http_date(text)?.since(there)
         };
-        Some(asked.clamp(RETRY_AFTER.0, RETRY_AFTER.1))
+        Some(asked.clamp(RETRY_AFTER_MIN, most.max(RETRY_AFTER_MIN)))
     }
 }
 
-fn http_date(text: &str) -> Option<Time> {
+/// A moment as HTTP writes it.
+pub(crate) fn http_date(text: &str) -> Option<Time> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok().map(|at| Time(at.as_microsecond()))
 }
 
@@ -133,10 +134,11 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date_and_never_silly() {
         let now = Time::parse_rfc3339("2026-11-22T18:00:00Z").unwrap();
+        let most = Duration::from_secs(900);
         let at = |value: &str, date: Option<&str>| {
             let mut headers = vec![("retry-after".to_owned(), value.to_owned())];
             headers.extend(date.map(|date| ("date".to_owned(), date.to_owned())));
-            Reply { status: 429, headers, body: Vec::new() }.retry_after(now).map(|wait| wait.as_secs())
+            Reply { status: 429, headers, body: Vec::new() }.retry_after(now, most).map(|wait| wait.as_secs())
         };
         assert_eq!(at("120", None), Some(120));
         assert_eq!(at("0", None), Some(1));
@@ -149,7 +151,7 @@ mod tests {
         for garbage in ["-5", "9e9", "soon", "", "1.5", "+3"] {
             assert_eq!(at(garbage, None), None, "{garbage}");
         }
-        assert_eq!(Reply { status: 429, headers: Vec::new(), body: Vec::new() }.retry_after(now), None);
+        assert_eq!(Reply { status: 429, headers: Vec::new(), body: Vec::new() }.retry_after(now, most), None);
     }
 
     #[test]

@@ -350,7 +350,10 @@ impl Filling {
 }
 
 /// Field maps of CRMs that are part of the program: connector kind and file.
-const CRM_PRESETS: &[(&str, &str)] = &[("salesforce", include_str!("../../../presets/crms/salesforce.toml"))];
+const CRM_PRESETS: &[(&str, &str)] = &[
+    ("salesforce", include_str!("../../../presets/crms/salesforce.toml")),
+    ("hubspot", include_str!("../../../presets/crms/hubspot.toml")),
+];
 
 fn crm_preset(connector: &str, object: &str) -> Option<BTreeMap<String, FieldDef>> {
     let (_, text) = CRM_PRESETS.iter().find(|(kind, _)| *kind == connector)?;

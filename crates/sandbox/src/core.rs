@@ -1,25 +1,30 @@
 //! The pretended CRM as a state machine: records, tokens, faults, late writes and the log of calls.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use model::Time;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::credentials::{Credentials, Sessions};
+use crate::credentials::Sessions;
 use crate::faults::{Dice, Fault, Faults};
 use crate::http::{Exchange, HttpReply, HttpRequest};
-use crate::salesforce::{self, Ask, Refusal, What};
+use crate::hubspot::{self, Portal};
+use crate::records::Row;
+use crate::salesforce::{self, Refusal, What};
 use crate::sheet::record_id;
 use crate::surface;
-use crate::writes::{Org, Write};
+use crate::writes::Org;
 
+mod dialect;
 mod kept;
+mod views;
 
+use dialect::{Budget, Dialect, Look, Work, Write};
 pub(crate) use kept::Changes;
+pub use views::{CallView, Options, RecordView, Stats, Touched};
 
 /// Calls kept in the log.
 const MAX_CALLS: usize = 100_000;
@@ -29,117 +34,6 @@ const MAX_TOUCHED: usize = 250_000;
 const MAX_PATH_BYTES: usize = 2_048;
 /// Late writes that may be under way; beyond that a write that should be late is applied at once, and still not answered.
 const MAX_LATE: usize = 10_000;
-/// How long the budget of daily calls lasts.
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// What the sandbox is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How long every answer takes.
-    pub latency: Duration,
-    /// The faults in force from the first call on, and again after a reset.
-    pub faults: Faults,
-    /// Who is let in.
-    pub credentials: Credentials,
-    /// How long a token is good for.
-    pub token_life: Duration,
-    /// Calls in a day before `REQUEST_LIMIT_EXCEEDED`.
-    pub daily_calls: u64,
-    /// Records held, deleted ones included, before `STORAGE_LIMIT_EXCEEDED`.
-    pub max_records: usize,
-}
-
-impl Default for Options {
-    /// 5 ms, no faults, anyone, tokens for two hours, 5,000,000 calls a day, 1,000,000 records.
-    fn default() -> Self {
-        Self {
-            latency: Duration::from_millis(5),
-            faults: Faults::default(),
-            credentials: Credentials::default(),
-            token_life: Duration::from_secs(7_200),
-            daily_calls: 5_000_000,
-            max_records: 1_000_000,
-        }
-    }
-}
-
-/// What the sandbox has counted since it was started or reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// Requests to the CRM, those for tokens included, whatever became of them.
-    pub calls: u64,
-    /// Records created.
-    pub creates: u64,
-    /// Writes applied to records that were there, deletions included.
-    pub updates: u64,
-    /// Records that are there now.
-    pub records: u64,
-    /// Calls refused whole, and records refused within a call.
-    pub refused: u64,
-}
-
-/// One record, as the sandbox's own surface shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RecordView {
-    /// The dialect it was written in.
-    pub crm: Cow<'static, str>,
-    /// `Lead`, `Contact`, …
-    pub object: Cow<'static, str>,
-    /// The CRM's own id.
-    pub id: String,
-    /// The value of the field it was written by; `None` if it was created without a key.
-    pub key: Option<String>,
-    /// Every field that has a value.
-    pub fields: BTreeMap<String, Value>,
-    /// How often a record with this key was created, counting again after a deletion.
-    pub creates: u32,
-    /// How many writes were applied to it, creations included.
-    pub writes: u32,
-    /// Whether it has been deleted.
-    pub deleted: bool,
-}
-
-/// One record's share of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Touched {
-    /// The key or id that the request named; `None` if it named none.
-    pub key: Option<String>,
-    /// `created`, `updated`, `deleted`, `late` (not applied yet), or the CRM's error code.
-    pub result: Cow<'static, str>,
-}
-
-/// One call in the log. A late write has two entries: when it was sent, and when it was applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallView {
-    /// Rises by one from 1.
-    pub seq: u64,
-    /// When it came, as RFC 3339.
-    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
-    pub at: Time,
-    /// The dialect.
-    pub crm: Cow<'static, str>,
-    /// `PATCH`, `GET`, …
-    pub method: String,
-    /// Path and query as sent, up to 2,048 bytes.
-    pub path: String,
-    /// The value of the header `x-onceward-call`.
-    pub call: Option<String>,
-    /// The status that was answered; `None` if the connection was cut, or when a late write is applied.
-    pub status: Option<u16>,
-    /// Whether it changed any record.
-    pub applied: bool,
-    /// The records of a write, in the order of the request.
-    pub records: Vec<Touched>,
-}
-
-fn write_time<S: Serializer>(at: &Time, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(at)
-}
-
-fn read_time<'de, D: Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
-    let text = Cow::<str>::deserialize(from)?;
-    Time::parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom("expected an RFC 3339 date-time"))
-}
 
 /// A request that has been read, which takes no state and so no lock.
 #[derive(Debug)]
@@ -151,7 +45,8 @@ pub(crate) struct Incoming {
 #[derive(Debug)]
 enum Asked {
     Surface(surface::Ask),
-    Salesforce(Ask),
+    Salesforce(salesforce::Ask),
+    Hubspot(hubspot::Ask),
 }
 
 /// What the log says about a call before it is known what becomes of it.
@@ -165,7 +60,7 @@ struct Head {
 #[derive(Debug, Serialize, Deserialize)]
 struct Late {
     head: Head,
-    version: String,
+    #[serde(flatten)]
     write: Write,
 }
 
@@ -197,13 +92,14 @@ pub struct Core {
     faults_since: Option<Time>,
     sessions: Sessions,
     org: Org,
+    portal: Portal,
     late: BTreeMap<(Time, u64), Late>,
     calls: VecDeque<CallView>,
     touched: usize,
     last_seq: u64,
     last_late: u64,
-    day: Option<Time>,
-    calls_today: u64,
+    salesforce: Budget,
+    hubspot: Budget,
     stats: Stats,
     /// What a journal has not been told yet, if there is one.
     marks: Option<kept::Marks>,
@@ -231,13 +127,14 @@ impl Core {
             faults_since: None,
             sessions: Sessions::default(),
             org: Org::default(),
+            portal: Portal::default(),
             late: BTreeMap::new(),
             calls: VecDeque::new(),
             touched: 0,
             last_seq: 0,
             last_late: 0,
-            day: None,
-            calls_today: 0,
+            salesforce: Budget::default(),
+            hubspot: Budget::default(),
             stats: Stats::default(),
             marks: None,
         }
@@ -254,7 +151,11 @@ impl Core {
         path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
         let call = request.header("x-onceward-call").map(|value| value.chars().take(128).collect());
         let head = Head { method: request.method.to_owned(), path, call };
-        let ask = surface::read(request).map_or_else(|| Asked::Salesforce(salesforce::read(request)), Asked::Surface);
+        let ask = match surface::read(request) {
+            Some(ask) => Asked::Surface(ask),
+            None if hubspot::owns(request.target) => Asked::Hubspot(hubspot::read(request)),
+            None => Asked::Salesforce(salesforce::read(request)),
+        };
         Incoming { head, ask }
     }
 
@@ -263,7 +164,27 @@ impl Core {
         self.advance(now);
         match incoming.ask {
             Asked::Surface(ask) => Exchange { reply: Some(surface::answer(self, ask, now)), latency: Duration::ZERO },
-            Asked::Salesforce(ask) => self.call(incoming.head, ask, now),
+            Asked::Salesforce(salesforce::Ask::Token(grant)) => {
+                self.call(incoming.head, Dialect::Salesforce, now, |core, _| core.token(grant, now))
+            }
+            Asked::Salesforce(salesforce::Ask::Api { version, bearer, what }) => {
+                let what = what.map_err(|refusal| refusal.reply()).map(|what| match what {
+                    What::Write(write) => Work::Write(Write::Salesforce { version, write }),
+                    what @ (What::Read { .. } | What::Query { .. } | What::Describe { .. } | What::Limits | What::Versions) => {
+                        Work::Look(Look::Salesforce { version, what })
+                    }
+                });
+                let bearer = bearer.map_err(|refusal| refusal.reply());
+                self.call(incoming.head, Dialect::Salesforce, now, |core, head| core.api(head, Dialect::Salesforce, bearer, what, now))
+            }
+            Asked::Hubspot(hubspot::Ask { bearer, what }) => {
+                let what = what.map_err(|refusal| refusal.reply()).map(|what| match what {
+                    hubspot::What::Write(hubspot) => Work::Write(Write::Hubspot { hubspot }),
+                    hubspot::What::Look(look) => Work::Look(Look::Hubspot(look)),
+                });
+                let bearer = bearer.map_err(|refusal| refusal.reply());
+                self.call(incoming.head, Dialect::Hubspot, now, |core, head| core.api(head, Dialect::Hubspot, bearer, what, now))
+            }
         }
     }
 
@@ -273,13 +194,14 @@ impl Core {
         while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
             let place = *entry.key();
             let at = place.0;
-            let Late { head, version, write } = entry.remove();
+            let Late { head, write } = entry.remove();
+            let dialect = write.dialect();
             if let Some(marks) = &mut self.marks {
                 marks.landed.push(place);
             }
-            let mut ended = self.write(write, &version, &BTreeSet::new(), false, at);
+            let mut ended = self.write(write, &BTreeSet::new(), false, at);
             ended.reply = None;
-            self.log(head, &mut ended, at);
+            self.log(head, dialect, &mut ended, at);
         }
     }
 
@@ -313,22 +235,17 @@ impl Core {
 
     /// The counts so far.
     pub fn stats(&self) -> Stats {
-        Stats { records: u64::try_from(self.org.live()).unwrap_or(u64::MAX), ..self.stats }
+        Stats { records: u64::try_from(self.org.live() + self.portal.live()).unwrap_or(u64::MAX), ..self.stats }
     }
 
     /// Every record, deleted ones included, of one dialect and object or of all. A deleted record makes room for a new one of the same key.
     pub fn records(&self, crm: Option<&str>, object: Option<&str>) -> impl Iterator<Item = RecordView> {
-        let wanted = crm.is_none_or(|name| name == salesforce::CRM);
-        self.org.rows(object).filter(move |_| wanted).map(|(object, number, row)| RecordView {
-            crm: salesforce::CRM.into(),
-            object: object.name.into(),
-            id: record_id(object, number),
-            key: row.key(),
-            fields: row.fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-            creates: row.creates,
-            writes: row.writes,
-            deleted: row.deleted,
-        })
+        let wanted = |name: &str| crm.is_none_or(|crm| crm == name);
+        let (org, portal) = (wanted(salesforce::CRM), wanted(hubspot::CRM));
+        let leads = self.org.rows(object).filter(move |_| org);
+        let leads = leads.map(|(object, number, row)| view(salesforce::CRM, object.name, record_id(object, number), row));
+        let contacts = self.portal.rows(object).filter(move |_| portal);
+        leads.chain(contacts.map(|(object, number, row)| view(hubspot::CRM, object, hubspot::record_id(number), row)))
     }
 
     /// The calls after a sequence number, oldest first. The log keeps the last 100,000 calls, fewer if they carried many records.
@@ -338,21 +255,18 @@ impl Core {
         self.calls.iter().skip(skip)
     }
 
-    fn call(&mut self, head: Head, ask: Ask, now: Time) -> Exchange {
+    fn call(&mut self, head: Head, dialect: Dialect, now: Time, answer: impl FnOnce(&mut Self, &Head) -> Ended) -> Exchange {
         self.stats.calls += 1;
         let mut latency = self.options.latency;
         let since = self.faults_since.unwrap_or(now);
-        let mut ended = if self.faults.is_down(salesforce::CRM, since, now) {
+        let mut ended = if self.faults.is_down(dialect.name(), since, now) {
             let cut = self.dice.falls(0.5);
-            Ended::refused((!cut).then(|| Refusal::unavailable().reply()))
+            Ended::refused((!cut).then(|| dialect.unavailable()))
         } else {
-            latency += self.faults.strikes(salesforce::CRM, Fault::Slow, &mut self.dice).unwrap_or_default();
-            match ask {
-                Ask::Token(grant) => self.token(grant, now),
-                Ask::Api { version, bearer, what } => self.api(&head, version, bearer, what, now),
-            }
+            latency += self.faults.strikes(dialect.name(), Fault::Slow, &mut self.dice).unwrap_or_default();
+            answer(self, &head)
         };
-        self.log(head, &mut ended, now);
+        self.log(head, dialect, &mut ended, now);
         Exchange { reply: ended.reply, latency }
     }
 
@@ -367,59 +281,66 @@ impl Core {
         }
     }
 
-    fn api(&mut self, head: &Head, version: String, bearer: Result<String, Refusal>, what: Result<What, Refusal>, now: Time) -> Ended {
+    fn api(&mut self, head: &Head, dialect: Dialect, bearer: Result<String, HttpReply>, work: Result<Work, HttpReply>, now: Time) -> Ended {
         let token = match bearer {
             Ok(token) if self.sessions.accepts(&self.options.credentials, &token, now) => token,
-            Ok(_) => return Ended::refused(Some(Refusal::expired().reply())),
-            Err(refusal) => return Ended::refused(Some(refusal.reply())),
+            Ok(_) => return Ended::refused(Some(dialect.unknown_token())),
+            Err(refusal) => return Ended::refused(Some(refusal)),
         };
-        if self.spend(now) {
-            return Ended::refused(Some(self.gauge(Refusal::too_many_requests().reply())));
+        if let Some(refusal) = budget(&mut self.salesforce, &mut self.hubspot, dialect).spend(dialect, &self.options, now) {
+            return Ended::refused(Some(self.gauge(dialect, refusal)));
         }
         let before = [Fault::ExpiredToken, Fault::Throttled, Fault::Limit, Fault::CutBefore, Fault::FailBefore];
-        if let Some((fault, span)) = self.faults.first(salesforce::CRM, &before, &mut self.dice) {
-            return Ended::refused(self.refuse(fault, span, &token, now));
+        if let Some((fault, span)) = self.faults.first(dialect.name(), &before, &mut self.dice) {
+            return Ended::refused(self.refuse(dialect, fault, span, &token, now));
         }
-        let ended = match what {
-            Err(refusal) => Ended::refused(Some(refusal.reply())),
-            Ok(What::Write(write)) => {
-                let late = self.faults.strikes(salesforce::CRM, Fault::Late, &mut self.dice);
-                if let Some(span) = late.filter(|_| self.late.len() < MAX_LATE) {
-                    return self.postpone(head.clone(), version, write, now + span);
-                }
-                let locked = self.locked(&write);
-                let missing = write.collection && self.faults.strikes(salesforce::CRM, Fault::Missing, &mut self.dice).is_some();
-                let ended = self.write(write, &version, &locked, missing, now);
-                if late.is_some() { Ended { reply: None, ..ended } } else { ended }
-            }
-            Ok(what) => Ended::answered(self.look(what, &version)),
+        let ended = match work {
+            Err(refusal) => Ended::refused(Some(refusal)),
+            Ok(Work::Write(write)) => match self.write_or_not(head, write, now) {
+                Ok(ended) => ended,
+                Err(ended) => return ended,
+            },
+            Ok(Work::Look(look)) => Ended::answered(self.look(look)),
         };
-        let after = self.faults.first(salesforce::CRM, &[Fault::FailAfter, Fault::CutAfter, Fault::Garbage], &mut self.dice);
+        let after = self.faults.first(dialect.name(), &[Fault::FailAfter, Fault::CutAfter, Fault::Garbage], &mut self.dice);
         let reply = match (after, ended.reply) {
-            (Some((Fault::FailAfter, _)), _) => Some(Refusal::broken().reply()),
+            (Some((Fault::FailAfter, _)), _) => Some(dialect.broken()),
             (Some((Fault::Garbage, _)), Some(reply)) => Some(self.garble(reply)),
             (Some(_), _) => None,
             (None, reply) => reply,
         };
-        Ended { reply: reply.map(|reply| self.gauge(reply)), ..ended }
+        Ended { reply: reply.map(|reply| self.gauge(dialect, reply)), ..ended }
+    }
+
+    /// Applies a write, with the faults that strike in the middle of it; `Err` is how the call ends if it is not applied now.
+    fn write_or_not(&mut self, head: &Head, write: Write, now: Time) -> Result<Ended, Ended> {
+        let dialect = write.dialect();
+        if dialect == Dialect::Hubspot && write.is_batch() && self.faults.strikes(dialect.name(), Fault::Empty, &mut self.dice).is_some() {
+            return Err(Ended::refused(Some(self.gauge(dialect, hubspot::nothing()))));
+        }
+        let late = self.faults.strikes(dialect.name(), Fault::Late, &mut self.dice);
+        if let Some(span) = late.filter(|_| self.late.len() < MAX_LATE) {
+            return Err(self.postpone(head.clone(), write, now + span));
+        }
+        let locked = self.locked(&write);
+        let missing = write.is_batch() && self.faults.strikes(dialect.name(), Fault::Missing, &mut self.dice).is_some();
+        let ended = self.write(write, &locked, missing, now);
+        Ok(if late.is_some() { Ended { reply: None, ..ended } } else { ended })
     }
 
     /// The answer of a fault that strikes before anything is applied.
-    fn refuse(&mut self, fault: Fault, span: Duration, token: &str, now: Time) -> Option<HttpReply> {
+    fn refuse(&mut self, dialect: Dialect, fault: Fault, span: Duration, token: &str, now: Time) -> Option<HttpReply> {
         match fault {
             Fault::ExpiredToken => {
                 self.sessions.end(token, now);
-                Some(Refusal::expired().reply())
+                Some(dialect.expired())
             }
-            // Salesforce itself never answers 429; a proxy before it does, in its own words.
-            Fault::Throttled => {
-                let seconds = span.as_millis().div_ceil(1_000);
-                Some(HttpReply::text(429, "text/plain", "Too Many Requests\n").with("retry-after", seconds))
-            }
-            Fault::Limit => Some(self.gauge(Refusal::too_many_at_once().reply())),
-            Fault::FailBefore => Some(self.gauge(Refusal::broken().reply())),
+            Fault::Throttled => Some(dialect.throttled(span)),
+            Fault::Limit => Some(self.gauge(dialect, dialect.crowded())),
+            Fault::FailBefore => Some(self.gauge(dialect, dialect.broken())),
             Fault::Down
             | Fault::CutBefore
+            | Fault::Empty
             | Fault::Late
             | Fault::FailAfter
             | Fault::CutAfter
@@ -431,25 +352,18 @@ impl Core {
         }
     }
 
-    /// Counts a call against the day's budget; true if it is spent.
-    fn spend(&mut self, now: Time) -> bool {
-        if self.day.is_none_or(|start| now.since(start) >= DAY) {
-            self.day = Some(now);
-            self.calls_today = 0;
-        }
-        self.calls_today = self.calls_today.saturating_add(1).min(self.options.daily_calls.saturating_add(1));
-        self.calls_today > self.options.daily_calls
+    fn gauge(&self, dialect: Dialect, reply: HttpReply) -> HttpReply {
+        let budget = match dialect {
+            Dialect::Salesforce => &self.salesforce,
+            Dialect::Hubspot => &self.hubspot,
+        };
+        budget.gauge(dialect, &self.options, reply)
     }
 
-    fn gauge(&self, reply: HttpReply) -> HttpReply {
-        let (used, of) = (self.calls_today.min(self.options.daily_calls), self.options.daily_calls);
-        reply.with("sforce-limit-info", format!("api-usage={used}/{of}"))
-    }
-
-    fn postpone(&mut self, head: Head, version: String, write: Write, due: Time) -> Ended {
-        let records = write.keys().map(|key| Touched { key, result: "late".into() }).collect();
+    fn postpone(&mut self, head: Head, write: Write, due: Time) -> Ended {
+        let records = write.keys().into_iter().map(|key| Touched { key, result: "late".into() }).collect();
         self.last_late += 1;
-        self.late.insert((due, self.last_late), Late { head, version, write });
+        self.late.insert((due, self.last_late), Late { head, write });
         if let Some(marks) = &mut self.marks {
             marks.postponed.push((due, self.last_late));
         }
@@ -458,42 +372,56 @@ impl Core {
 
     /// The places of the records that meet a lock.
     fn locked(&mut self, write: &Write) -> BTreeSet<usize> {
-        let count = write.records.len();
+        let (count, dialect) = (write.len(), write.dialect().name());
         let mut locked = BTreeSet::new();
-        if self.faults.strikes(salesforce::CRM, Fault::Partial, &mut self.dice).is_some() && count > 1 {
+        if self.faults.strikes(dialect, Fault::Partial, &mut self.dice).is_some() && count > 1 {
             locked.insert(self.dice.below(count));
             locked.extend((0..count).filter(|_| self.dice.falls(0.5)));
         }
-        if self.faults.strikes(salesforce::CRM, Fault::Lock, &mut self.dice).is_some() {
+        if self.faults.strikes(dialect, Fault::Lock, &mut self.dice).is_some() {
             locked.insert(self.dice.below(count));
         }
         locked
     }
 
-    fn write(&mut self, write: Write, version: &str, locked: &BTreeSet<usize>, missing: bool, now: Time) -> Ended {
-        let (way, collection) = (write.way, write.collection);
-        let ran = self.org.write(write, locked, self.options.max_records, now);
-        let reply = salesforce::reply_to_write(way, collection, version, &ran, missing);
-        let whole = u64::from(ran.is_err());
-        let records = salesforce::touched(ran.unwrap_or_default());
+    fn write(&mut self, write: Write, locked: &BTreeSet<usize>, missing: bool, now: Time) -> Ended {
+        let room = self.options.max_records;
+        let (reply, whole, records) = match write {
+            Write::Salesforce { version, write } => {
+                let (way, collection) = (write.way, write.collection);
+                let ran = self.org.write(write, locked, room.saturating_sub(self.portal.held()), now);
+                let reply = salesforce::reply_to_write(way, collection, &version, &ran, missing);
+                (reply, ran.is_err(), salesforce::touched(ran.unwrap_or_default()))
+            }
+            Write::Hubspot { hubspot } => {
+                let (way, single) = (hubspot.way, hubspot.single);
+                let ran = self.portal.write(hubspot, locked, room.saturating_sub(self.org.held()), now);
+                let reply = hubspot::reply_to_write(way, single, &ran, missing);
+                (reply, ran.is_err(), hubspot::touched(ran.unwrap_or_default()))
+            }
+        };
         let count = |results: &[&str]| {
             u64::try_from(records.iter().filter(|record| results.contains(&&*record.result)).count()).unwrap_or_default()
         };
         let (creates, updates) = (count(&["created"]), count(&["updated", "deleted"]));
-        let refused = whole + u64::try_from(records.len()).unwrap_or_default() - creates - updates;
+        let refused = u64::from(whole) + u64::try_from(records.len()).unwrap_or_default() - creates - updates;
         self.stats.creates += creates;
         self.stats.updates += updates;
         Ended { reply: Some(reply), applied: creates + updates > 0, records, refused }
     }
 
-    fn look(&mut self, what: What, version: &str) -> HttpReply {
+    fn look(&mut self, look: Look) -> HttpReply {
+        let (version, what) = match look {
+            Look::Hubspot(look) => return self.portal.look(look).unwrap_or_else(|refusal| refusal.reply()),
+            Look::Salesforce { version, what } => (version, what),
+        };
         let read = match what {
-            What::Read { object, by, fields } => self.org.read(version, &object, &by, fields.as_deref()),
-            What::Query { query, text, from } => self.org.query(version, &query, &text, from),
+            What::Read { object, by, fields } => self.org.read(&version, &object, &by, fields.as_deref()),
+            What::Query { query, text, from } => self.org.query(&version, &query, &text, from),
             What::Describe { object } => self.org.describe(&object),
             What::Limits => {
-                let of = self.options.daily_calls;
-                Ok(HttpReply::json(200, &json!({"DailyApiRequests": {"Max": of, "Remaining": of.saturating_sub(self.calls_today)}})))
+                let (of, used) = (self.options.daily_calls, self.salesforce.calls_today);
+                Ok(HttpReply::json(200, &json!({"DailyApiRequests": {"Max": of, "Remaining": of.saturating_sub(used)}})))
             }
             What::Versions => Ok(HttpReply::json(200, &json!([{"label": "Sandbox", "url": "/services/data/v68.0", "version": "68.0"}]))),
             What::Write(_) => Err(Refusal::not_found()),
@@ -510,7 +438,7 @@ impl Core {
         }
     }
 
-    fn log(&mut self, head: Head, ended: &mut Ended, at: Time) {
+    fn log(&mut self, head: Head, dialect: Dialect, ended: &mut Ended, at: Time) {
         self.stats.refused += ended.refused;
         self.last_seq += 1;
         let records = std::mem::take(&mut ended.records);
@@ -518,7 +446,7 @@ impl Core {
         self.calls.push_back(CallView {
             seq: self.last_seq,
             at,
-            crm: salesforce::CRM.into(),
+            crm: dialect.name().into(),
             method: head.method,
             path: head.path,
             call: head.call,
@@ -530,5 +458,25 @@ impl Core {
             let Some(oldest) = self.calls.pop_front() else { return };
             self.touched -= oldest.records.len();
         }
+    }
+}
+
+fn budget<'a>(salesforce: &'a mut Budget, hubspot: &'a mut Budget, dialect: Dialect) -> &'a mut Budget {
+    match dialect {
+        Dialect::Salesforce => salesforce,
+        Dialect::Hubspot => hubspot,
+    }
+}
+
+fn view(crm: &'static str, object: &'static str, id: String, row: &Row) -> RecordView {
+    RecordView {
+        crm: crm.into(),
+        object: object.into(),
+        id,
+        key: row.key(),
+        fields: row.fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+        creates: row.creates,
+        writes: row.writes,
+        deleted: row.deleted,
     }
 }

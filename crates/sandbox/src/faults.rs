@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// The dialects that faults can be set for on their own.
-pub(crate) const DIALECTS: &[&str] = &[crate::salesforce::CRM];
+pub(crate) const DIALECTS: &[&str] = &[crate::salesforce::CRM, crate::hubspot::CRM];
 
 /// The longest span a fault may name.
 const MAX_SPAN: Duration = Duration::from_secs(24 * 3_600);
@@ -25,6 +25,7 @@ pub(crate) enum Fault {
     Limit,
     CutBefore,
     FailBefore,
+    Empty,
     Late,
     FailAfter,
     CutAfter,
@@ -36,13 +37,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Down,
         Self::ExpiredToken,
         Self::Throttled,
         Self::Limit,
         Self::CutBefore,
         Self::FailBefore,
+        Self::Empty,
         Self::Late,
         Self::FailAfter,
         Self::CutAfter,
@@ -61,6 +63,7 @@ impl Fault {
             Self::Limit => "limit",
             Self::CutBefore => "cut-before",
             Self::FailBefore => "500-before",
+            Self::Empty => "empty",
             Self::Late => "late",
             Self::FailAfter => "500-after",
             Self::CutAfter => "cut-after",
@@ -83,6 +86,7 @@ impl Fault {
             | Self::Limit
             | Self::CutBefore
             | Self::FailBefore
+            | Self::Empty
             | Self::FailAfter
             | Self::CutAfter
             | Self::Garbage
@@ -111,6 +115,7 @@ struct Setting {
 /// | `429=P[:SPAN]` | 429 with `Retry-After` (default 1 s), nothing applied |
 /// | `limit=P` | the CRM's own "too many requests at once" answer, nothing applied |
 /// | `500-before=P`, `cut-before=P` | 500, or no answer at all; nothing applied |
+/// | `empty=P` | HubSpot alone: not applied, and the answer is a success with nothing in it |
 /// | `500-after=P`, `cut-after=P` | 500, or no answer at all; applied |
 /// | `late=P[:SPAN]` | no answer, not applied now, but after the span (default 30 s), over whatever was written meanwhile |
 /// | `garbage=P` | applied, and the answer is HTML, empty or half a JSON text, with status 200 |
@@ -355,7 +360,7 @@ mod tests {
         for (list, says) in [
             ("429", "name=value"),
             ("428=0.1", "there is no fault `428`; there are down, expired-token, 429"),
-            ("acme.429=0.1", "there is no dialect `acme` here; there are salesforce"),
+            ("acme.429=0.1", "there is no dialect `acme` here; there are salesforce, hubspot"),
             ("429=1.5", "chance from 0 to 1"),
             ("429=NaN", "chance from 0 to 1"),
             ("late=0.1:soon", "not a span"),

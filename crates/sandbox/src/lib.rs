@@ -3,13 +3,14 @@
 //! [`Core`] is the CRM itself: a state machine without sockets, clock or real chance, which a simulation drives with its own
 //! time. [`Sandbox`] puts it behind a listener and makes its faults real: connections are cut, answers come late. With a journal
 //! its records outlive the process.
-//! What it speaks today is Salesforce's REST dialect; every record and call carries its dialect's name.
+//! It speaks Salesforce's REST dialect and HubSpot's, both at the same root; every record and call carries its dialect's name.
 
 mod body;
 mod core;
 mod credentials;
 mod faults;
 mod http;
+mod hubspot;
 mod journal;
 mod query;
 mod records;

@@ -242,7 +242,7 @@ fn within(name: &str, text: String, longest: usize) -> Result<Value, Misfit> {
     })
 }
 
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && !b"@,;:<>()[]\\\"".contains(&byte));
     let Some((local, domain)) = text.split_once('@') else { return false };
     plain(local)

@@ -17,6 +17,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use self::refusal::{Call, refused, refused_record};
+use crate::auth::TOKEN_MAX;
 use crate::wire::encode;
 use crate::{
     Auth, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, SettingsError, Token, Usage, WriteBatch,
@@ -31,8 +32,6 @@ const VERSION_MIN: u32 = 46;
 const BATCH_MAX: usize = 200;
 /// An External ID field holds no more.
 const KEY_MAX: usize = 255;
-/// A token longer than this is no token.
-const TOKEN_MAX: usize = 4 * 1024;
 
 /// The translator for Salesforce.
 #[derive(Clone, Debug)]
@@ -133,6 +132,7 @@ impl Connector for Salesforce {
             // Triggers and flows run inside the call, for every record.
             call_timeout: Duration::from_secs(60),
             late_window: Duration::from_secs(300),
+            retry_after_max: Duration::from_secs(15 * 60),
         }
     }
 

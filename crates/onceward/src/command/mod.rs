@@ -71,7 +71,7 @@ enum Command {
     Replay(replay::Replay),
     /// Show destinations; pause, resume or probe them.
     Destinations(destinations::Destinations),
-    /// Run a CRM that speaks Salesforce, with faults on request.
+    /// Run a CRM that speaks Salesforce and HubSpot, with faults on request.
     Sandbox(sandbox::Sandbox),
     /// Send a burst of signed webhooks through the running pipeline into a sandbox, and compare what came of it.
     Rehearse(Box<rehearse::Rehearse>),

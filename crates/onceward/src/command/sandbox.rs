@@ -26,7 +26,7 @@ pub struct Sandbox {
     /// dialect (`salesforce.429=0.05`).
     #[arg(long, default_value = "", value_name = "LIST")]
     faults: sandbox::Faults,
-    /// Who is let in: `client-id:secret,…,token,…`. Default: anyone.
+    /// Who is let in: `client-id:secret,…,token,…`; a private app's token stands alone. Default: anyone.
     #[arg(long, value_name = "LIST")]
     credentials: Option<sandbox::Credentials>,
     /// Keep the records in this file, so that they are there again after a restart. Default: they end with the process.

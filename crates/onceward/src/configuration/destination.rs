@@ -9,7 +9,7 @@ use model::schedule::{ATTEMPTS_MAX, Schedule};
 
 use super::compile::{Compiler, key};
 use super::problem::{Finding, closest, listed};
-use super::secret::SecretRef;
+use super::secret::{SecretRef, TextRef};
 use super::tree::Step;
 use super::{Destination, read, section};
 
@@ -37,15 +37,19 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let objects = super::route::objects(to, &path, kind.unwrap_or(Kind::Salesforce).as_str(), adopt);
     let section = section?;
     let auth = auth(to, &path, &section.auth);
-    let policy = policy(to, &path, &section);
-    // The address is checked even where kind or credentials are wrong, with others in their place.
-    let stand_in = || connect::Auth::ClientCredentials { client_id: "-".to_owned(), client_secret: connect::Secret::new("-") };
+    let policy = policy(to, &path, kind, &section);
     let complete = kind.is_some() && auth.is_some();
+    // The address is checked even where kind or credentials are wrong, with others in their place.
+    let (kind, auth, api_version) = match (kind, auth) {
+        (Some(kind), Some(auth)) => (kind, auth, section.api_version),
+        (Some(kind), None) => (kind, stand_in(kind), section.api_version),
+        (None, _) => (Kind::Salesforce, stand_in(Kind::Salesforce), None),
+    };
     let settings = connect::Settings {
-        kind: kind.unwrap_or(Kind::Salesforce),
+        kind,
         base_url: section.base_url,
-        auth: auth.unwrap_or_else(stand_in),
-        api_version: section.api_version,
+        auth,
+        api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,
     };
@@ -63,10 +67,27 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     complete.then_some(Destination { settings, policy: policy?, objects: objects? })
 }
 
+fn stand_in(kind: Kind) -> connect::Auth {
+    let secret = || connect::Secret::new("-");
+    match kind {
+        Kind::Salesforce => connect::Auth::ClientCredentials { client_id: "-".to_owned(), client_secret: secret() },
+        Kind::Hubspot => connect::Auth::Bearer { token: secret() },
+    }
+}
+
+/// What a CRM bears of anybody, where nothing is configured.
+fn calls(kind: Option<Kind>) -> u32 {
+    match kind {
+        // The smallest plan allows 100 in any ten seconds; with a second's worth saved up, these are 99.
+        Some(Kind::Hubspot) => 9,
+        Some(Kind::Salesforce) | None => Policy::default().calls,
+    }
+}
+
 fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
     let kind = Kind::parse(text);
     if kind.is_none() {
-        let known = [Kind::Salesforce.as_str()];
+        let known = Kind::ALL.map(Kind::as_str);
         let remedy = match closest(text, known) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("this version speaks to {} only", listed(known)),
@@ -92,22 +113,26 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
             None
         }
     };
-    let client_id = take("client_id", Some(auth.client_id.resolve(environment)));
     let secret = |place: &Option<SecretRef>| place.as_ref().map(|place| place.resolve(environment));
-    let (compiled, foreign) = match auth.kind {
+    let text = |place: &Option<TextRef>| place.as_ref().map(|place| place.resolve(environment));
+    let (compiled, own): (_, &[&str]) = match auth.kind {
+        section::AuthKind::Bearer => {
+            let token = take("token", secret(&auth.token));
+            (token.map(|token| connect::Auth::Bearer { token: connect::Secret::new(token) }), &["token"])
+        }
         section::AuthKind::ClientCredentials => {
+            let client_id = take("client_id", text(&auth.client_id));
             let client_secret = take("client_secret", secret(&auth.client_secret));
             let credentials =
                 || Some(connect::Auth::ClientCredentials { client_id: client_id?, client_secret: connect::Secret::new(client_secret?) });
-            let foreign =
-                [("username", auth.username.is_some()), ("private_key", auth.private_key.is_some()), ("audience", auth.audience.is_some())];
-            (credentials(), foreign.to_vec())
+            (credentials(), &["client_id", "client_secret"])
         }
         section::AuthKind::JwtBearer => {
-            let username = take("username", auth.username.as_ref().map(|text| text.resolve(environment)));
+            let client_id = take("client_id", text(&auth.client_id));
+            let username = take("username", text(&auth.username));
             let private_key = take("private_key", secret(&auth.private_key));
             let audience = take("audience", auth.audience.clone().map(Ok));
-            let bearer = || {
+            let assertion = || {
                 Some(connect::Auth::JwtBearer {
                     client_id: client_id?,
                     username: username?,
@@ -115,16 +140,25 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
                     audience: audience?,
                 })
             };
-            (bearer(), vec![("client_secret", auth.client_secret.is_some())])
+            (assertion(), &["client_id", "username", "private_key", "audience"])
         }
     };
-    for (name, _) in foreign.into_iter().filter(|(_, given)| *given) {
+    let given = [
+        ("token", auth.token.is_some()),
+        ("client_id", auth.client_id.is_some()),
+        ("client_secret", auth.client_secret.is_some()),
+        ("username", auth.username.is_some()),
+        ("private_key", auth.private_key.is_some()),
+        ("audience", auth.audience.is_some()),
+    ];
+    for (name, _) in given.into_iter().filter(|(name, given)| *given && !own.contains(name)) {
         to.wrong(&at(name), Finding::new(format!("`{name}`"), "only keys of this kind of `auth`", "remove it, or change `kind`"));
     }
     compiled
 }
 
-fn policy(to: &mut Compiler<'_>, path: &[Step], section: &section::Destination) -> Option<Policy> {
+fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &section::Destination) -> Option<Policy> {
+    let calls = section.quota.calls.unwrap_or_else(|| calls(kind));
     let mut holds = true;
     let mut bounded = |keys: &[&str], fits: bool, found: String, expected: &str| {
         if !fits {
@@ -136,7 +170,7 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], section: &section::Destination) 
     let mut number = |keys: &[&str], value: u32, least: u32, most: u32| {
         bounded(keys, (least..=most).contains(&value), value.to_string(), &format!("a number from {least} to {most}"));
     };
-    number(&["quota", "calls"], section.quota.calls, 1, 1_000_000);
+    number(&["quota", "calls"], calls, 1, 1_000_000);
     number(&["quota", "concurrency"], section.quota.concurrency, 1, 256);
     number(&["breaker", "failures"], section.breaker.failures, 1, 1_000);
     number(&["identifier_trust"], section.identifier_trust.into(), 0, 100);
@@ -163,7 +197,7 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], section: &section::Destination) 
     };
     let schedule = schedule.filter(|_| holds)?;
     Some(Policy {
-        calls: section.quota.calls,
+        calls,
         per: section.quota.per.0,
         concurrency: section.quota.concurrency,
         call_timeout: section.call_timeout.0,

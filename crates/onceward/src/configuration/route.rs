@@ -137,11 +137,33 @@ pub fn warnings(
             remedy: format!("add a route with `to = \"{name}\"`, or remove the destination"),
         });
     }
+    for (name, destination) in destinations.iter().filter_map(|(name, destination)| Some((name, destination.as_ref()?))) {
+        for (object, plan) in &destination.objects {
+            warnings.extend(weak_key(destination.settings.kind, object, &plan.key_field).map(|message| Warning {
+                key: format!("destinations.{name}.objects.{object}.key"),
+                message,
+                remedy: "create a text property with \"unique value\" in HubSpot, such as `crm_ext_id`, and name it here".to_owned(),
+            }));
+        }
+    }
     if sources.is_empty() {
         let message = "no source is configured, so every webhook is answered with 404".to_owned();
         warnings.push(Warning { key: "sources".to_owned(), message, remedy: "add one, such as `[sources.typeform]`".to_owned() });
     }
     warnings
+}
+
+/// Why a field of a standard object is a bad key, where that is known without asking the CRM.
+fn weak_key(kind: connect::Kind, object: &str, field: &str) -> Option<String> {
+    match (kind, object, field) {
+        (connect::Kind::Hubspot, _, "email") => {
+            Some("HubSpot supports no partial upserts by `email`, and whoever changes their address becomes somebody else".to_owned())
+        }
+        (connect::Kind::Hubspot, "companies", "domain" | "name") | (connect::Kind::Hubspot, "deals", "dealname") => {
+            Some(format!("`{field}` is not unique in HubSpot, which refuses every write by it"))
+        }
+        (connect::Kind::Hubspot | connect::Kind::Salesforce, _, _) => None,
+    }
 }
 
 /// Whether a route takes events of a source: the model's own notion, asked with this source as the only one there is.

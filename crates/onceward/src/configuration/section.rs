@@ -256,7 +256,10 @@ fn crm_trust() -> u8 {
 #[derive(Debug, Deserialize)]
 pub struct Auth {
     pub kind: AuthKind,
-    pub client_id: TextRef,
+    #[serde(default)]
+    pub token: Option<SecretRef>,
+    #[serde(default)]
+    pub client_id: Option<TextRef>,
     #[serde(default)]
     pub client_secret: Option<SecretRef>,
     #[serde(default)]
@@ -271,6 +274,7 @@ pub struct Auth {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthKind {
+    Bearer,
     ClientCredentials,
     JwtBearer,
 }
@@ -279,7 +283,8 @@ pub enum AuthKind {
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct Quota {
-    pub calls: u32,
+    /// As many as the kind of CRM bears, unless it is told.
+    pub calls: Option<u32>,
     pub per: Span,
     pub concurrency: u32,
 }
@@ -287,7 +292,7 @@ pub struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self { calls: policy.calls, per: Span(policy.per), concurrency: policy.concurrency }
+        Self { calls: None, per: Span(policy.per), concurrency: policy.concurrency }
     }
 }
 

@@ -15,6 +15,7 @@ fn named() -> Environment {
         ("LANDING_SECRET", "landing-secret-0123456789"),
         ("SF_ID", "client-id"),
         ("SF_SECRET", "client-secret"),
+        ("HUBSPOT_TOKEN", "pat-eu1-0123"),
     ])
 }
 
@@ -179,7 +180,7 @@ match = ["e-mail"]
 fields = { Email = { frm = "email" } }
 
 [destinations.other]
-kind = "hubspot"
+kind = "zoho"
 base_url = "https://api.hubapi.com"
 auth = { kind = "client_credentials", client_id = "x", client_secret = { env = "SECRET" } }
 
@@ -228,7 +229,7 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("destinations.salesforce.quota.calls", "a text", ""),
         ("destinations.salesforce.objects.Lead.key", "nothing", "add it"),
         ("destinations.salesforce.objects.Lead.fields.Email.frm", "unknown key", "did you mean `from`?"),
-        ("destinations.other.kind", "`hubspot`", "`salesforce`"),
+        ("destinations.other.kind", "`zoho`", "`salesforce` or `hubspot`"),
         ("routes[0].mode", "`upsrt`", "did you mean `upsert`?"),
         ("routes[0].source", "`typefrom`", ""),
         ("routes[0].to", "`salesforc`", ""),
@@ -278,6 +279,70 @@ fn one_mistake_is_told_once_and_not_again_for_what_rests_on_it() {
     let problems = parse("f", &text, &named()).unwrap_err();
     assert_eq!(problems.len(), 1, "{}", said(&problems));
     assert_eq!(problems[0].key, "destinations.salesforce.base_url");
+}
+
+/// A HubSpot with these lines for its credentials.
+fn hubspot(auth: &str) -> Result<Configuration, Vec<Problem>> {
+    let section = "kind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"";
+    let object = "[destinations.hubspot.objects.contacts]\nkey = { field = \"crm_ext_id\" }";
+    parse("f", &small(&format!("[destinations.hubspot]\n{section}\n{auth}\n{object}\n")), &named())
+}
+
+#[test]
+fn hubspot_takes_a_private_apps_token_and_is_asked_no_faster_than_any_plan_allows() {
+    let configuration = hubspot("auth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }")
+        .unwrap_or_else(|problems| panic!("{}", said(&problems)));
+    let destination = &configuration.destinations["hubspot"];
+    assert_eq!(destination.settings.kind, connect::Kind::Hubspot);
+    assert!(destination.policy.calls * 11 <= 100, "a full bucket and ten seconds' worth");
+    let fields: Vec<&str> = destination.objects["contacts"].field_names().collect();
+    assert!(fields.contains(&"firstname") && fields.contains(&"email"), "the preset's: {fields:?}");
+    let quota = hubspot("quota = { calls = 19 }\nauth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }").unwrap();
+    assert_eq!(quota.destinations["hubspot"].policy.calls, 19);
+}
+
+#[test]
+fn a_key_that_hubspot_cannot_bear_is_warned_of() {
+    let auth = "auth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }";
+    for (object, field, warned) in
+        [("contacts", "email", true), ("companies", "domain", true), ("deals", "dealname", true), ("companies", "crm_ext_id", false)]
+    {
+        let text = format!(
+            "[destinations.hubspot]\nkind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"\n{auth}\n\
+             [destinations.hubspot.objects.{object}]\nkey = {{ field = \"{field}\" }}\nfields = {{ phone = \"phone_e164\" }}\n"
+        );
+        let configuration = parse("f", &small(&text), &named()).unwrap_or_else(|problems| panic!("{}", said(&problems)));
+        let key = format!("destinations.hubspot.objects.{object}.key");
+        assert_eq!(configuration.warnings.iter().any(|warning| warning.key == key), warned, "{object} by {field}");
+    }
+}
+
+#[test]
+fn each_crm_takes_its_own_credentials() {
+    for (auth, key, found) in [
+        ("auth = { kind = \"bearer\" }", "destinations.hubspot.auth.token", "nothing"),
+        ("auth = { kind = \"bearer\", token = \"pat-eu1\" }", "destinations.hubspot.auth.token", "written into the file"),
+        (
+            "auth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" }, client_id = \"x\" }",
+            "destinations.hubspot.auth.client_id",
+            "`client_id`",
+        ),
+        (
+            "auth = { kind = \"client_credentials\", client_id = \"x\", client_secret = { env = \"SF_SECRET\" } }",
+            "destinations.hubspot.auth",
+            "private app",
+        ),
+        (
+            "api_version = \"v68.0\"\nauth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }",
+            "destinations.hubspot.api_version",
+            "`v68.0`",
+        ),
+    ] {
+        let problems = hubspot(auth).unwrap_err();
+        assert_eq!(problems.len(), 1, "{auth}: {}", said(&problems));
+        assert!(problems[0].key == key && problems[0].found.contains(found), "{auth}: {}", said(&problems));
+        assert!(!said(&problems).contains("pat-eu1"), "the token is not shown");
+    }
 }
 
 #[test]

@@ -11,9 +11,9 @@ use model::Time;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Core, Late, Stats};
+use super::{Budget, Core, Late, Stats};
 use crate::records::Row;
-use crate::salesforce;
+use crate::{hubspot, salesforce};
 
 /// Records on one line when everything is written.
 const LINE: usize = 500;
@@ -55,8 +55,10 @@ struct Line<T, F, L> {
 struct Counts {
     seq: u64,
     late: u64,
-    day: Option<Time>,
-    calls_today: u64,
+    #[serde(flatten)]
+    salesforce: Budget,
+    #[serde(default)]
+    hubspot: Budget,
     stats: Stats,
 }
 
@@ -91,7 +93,7 @@ impl Serialize for Fields<'_> {
     }
 }
 
-fn kept<'a>(object: &'a str, number: u64, row: Option<&'a Row>) -> Kept<&'a str, Fields<'a>> {
+fn kept<'a>(crm: &'a str, object: &'a str, number: u64, row: Option<&'a Row>) -> Kept<&'a str, Fields<'a>> {
     let row = row.map(|row| KeptRow {
         created: row.created,
         modified: row.modified,
@@ -101,7 +103,7 @@ fn kept<'a>(object: &'a str, number: u64, row: Option<&'a Row>) -> Kept<&'a str,
         key_field: row.key_field.as_deref(),
         fields: Fields(&row.fields),
     });
-    Kept { crm: salesforce::CRM, object, number, row }
+    Kept { crm, object, number, row }
 }
 
 fn written(line: &Written<'_>) -> io::Result<Vec<u8>> {
@@ -115,6 +117,7 @@ impl Core {
     pub(crate) fn keep_changes(&mut self) {
         self.marks = Some(Marks { seq: self.last_seq, ..Marks::default() });
         self.org.keep_changes();
+        self.portal.keep_changes();
     }
 
     /// What has changed since the last time; `None` if nothing has.
@@ -126,9 +129,11 @@ impl Core {
         let seq = self.last_seq;
         let Some(marks) = self.marks.as_mut().filter(|marks| marks.emptied || marks.seq != seq) else { return Ok(None) };
         let Marks { emptied, postponed, landed, .. } = std::mem::replace(marks, Marks { seq, ..Marks::default() });
-        let numbers = self.org.take_changed();
-        let entries = numbers.len() + 1;
-        let records = numbers.iter().map(|&(object, number)| kept(object, number, self.org.row(object, number))).collect();
+        let (leads, contacts) = (self.org.take_changed(), self.portal.take_changed());
+        let entries = leads.len() + contacts.len() + 1;
+        let leads = leads.iter().map(|&(object, number)| kept(salesforce::CRM, object, number, self.org.row(object, number)));
+        let contacts = contacts.iter().map(|&(object, number)| kept(hubspot::CRM, object, number, self.portal.row(object, number)));
+        let records = leads.chain(contacts).collect();
         let late = postponed.into_iter().filter_map(|(due, number)| Some((due, number, self.late.get(&(due, number))?))).collect();
         let line = written(&Line { counts: self.counts(), records, late, landed })?;
         Ok(Some(Changes { emptied, entries, line }))
@@ -141,8 +146,10 @@ impl Core {
     /// What it is written to does not take it.
     pub(crate) fn write_all(&self, to: &mut impl io::Write) -> io::Result<()> {
         let mut line: Written<'_> = Line { counts: self.counts(), records: Vec::new(), late: Vec::new(), landed: Vec::new() };
-        for (object, number, row) in self.org.rows(None) {
-            line.records.push(kept(object.name, number, Some(row)));
+        let leads = self.org.rows(None).map(|(object, number, row)| kept(salesforce::CRM, object.name, number, Some(row)));
+        let contacts = self.portal.rows(None).map(|(object, number, row)| kept(hubspot::CRM, object, number, Some(row)));
+        for record in leads.chain(contacts) {
+            line.records.push(record);
             if line.records.len() == LINE {
                 to.write_all(&written(&line)?)?;
                 line.records.clear();
@@ -159,7 +166,7 @@ impl Core {
 
     /// Records held, deleted ones included.
     pub(crate) fn held(&self) -> usize {
-        self.org.held()
+        self.org.held() + self.portal.held()
     }
 
     /// Takes back in what a line holds; lines come in the order in which they were handed out.
@@ -172,14 +179,19 @@ impl Core {
         let unreadable = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, format!("column {}", error.column()));
         let Read { counts, records, late, landed } = serde_json::from_slice(line).map_err(unreadable)?;
         (self.last_seq, self.last_late) = (counts.seq, counts.late);
-        (self.day, self.calls_today, self.stats) = (counts.day, counts.calls_today, counts.stats);
+        (self.salesforce, self.hubspot, self.stats) = (counts.salesforce, counts.hubspot, counts.stats);
         for Kept { crm, object, number, row } in records {
             let row = row.map(|row| {
                 let KeptRow { created, modified, creates, writes, deleted, key_field, fields } = row;
                 let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
                 Row { fields, key_field: key_field.map(Into::into), created, modified, creates, writes, deleted }
             });
-            if crm != salesforce::CRM || !self.org.restore(&object, number, row) {
+            let known = match crm.as_str() {
+                salesforce::CRM => self.org.restore(&object, number, row),
+                hubspot::CRM => self.portal.restore(&object, number, row),
+                _ => false,
+            };
+            if !known {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it has a record of an object that there is not"));
             }
         }
@@ -191,6 +203,12 @@ impl Core {
     }
 
     fn counts(&self) -> Counts {
-        Counts { seq: self.last_seq, late: self.last_late, day: self.day, calls_today: self.calls_today, stats: self.stats() }
+        Counts {
+            seq: self.last_seq,
+            late: self.last_late,
+            salesforce: self.salesforce.clone(),
+            hubspot: self.hubspot.clone(),
+            stats: self.stats(),
+        }
     }
 }

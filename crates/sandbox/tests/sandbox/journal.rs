@@ -218,3 +218,27 @@ async fn a_journal_that_is_in_use_or_is_none_is_refused() {
     let error = serve(&path.join("below"), seconds).await.unwrap_err().to_string();
     assert!(error.contains("cannot be read and written"), "{error}");
 }
+
+#[tokio::test]
+async fn a_restart_keeps_both_dialects_with_their_late_writes() {
+    let crm = Kept::new().await;
+    let path = "/crm/v3/objects/contacts/batch/upsert";
+    let upsert = |key: &str, last: &str| {
+        let input = json!({"id": key, "idProperty": "crm_ext_id", "objectWriteTraceId": "0", "properties": {"lastname": last}});
+        json!({"inputs": [input]})
+    };
+    crm.upsert(&[("a", "Lead")]).await;
+    assert_eq!(crm.call("POST", path, &upsert("a", "One")).await.0, 200);
+    crm.call("PUT", "/_sandbox/faults", &json!({"hubspot.late": "1:30s"})).await;
+    assert_eq!(crm.call("POST", path, &upsert("A", "Late")).await.0, 0);
+    crm.call("PUT", "/_sandbox/faults", &json!({})).await;
+
+    let again = crm.killed().await;
+    assert_eq!((again.records(), again.stats()), (crm.records(), crm.stats()));
+    again.wait(30);
+    assert_eq!(again.call("POST", path, &upsert("b", "Two")).await.1["results"][0]["new"], true);
+    assert_eq!(again.call("POST", path, &upsert("A", "Three")).await.1["results"][0]["new"], false, "the key is unique again");
+    let held: Vec<_> = again.records().into_iter().filter(|record| record.crm == "hubspot").collect();
+    assert_eq!((held.len(), held[0].creates, held[0].writes), (2, 1, 3), "the late one landed, once");
+    assert_eq!(again.killed().await.records(), again.records());
+}

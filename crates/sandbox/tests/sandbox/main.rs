@@ -3,6 +3,7 @@
 
 mod dialect;
 mod faults;
+mod hubspot;
 mod journal;
 mod socket;
 mod surface;
