@@ -24,6 +24,7 @@ macro_rules! promises {
     ($($area:ident { $($promise:ident)+ })+) => {
         mod memory { promises!(@ Memory $($area { $($promise)+ })+); }
         mod sqlite { promises!(@ Sqlite $($area { $($promise)+ })+); }
+        mod postgres { promises!(@ Postgres $($area { $($promise)+ })+); }
     };
     (@ $arm:ident $($area:ident { $($promise:ident)+ })+) => {
         $(mod $area {

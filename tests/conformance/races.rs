@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Arm, Crm, DESTINATIONS, Draft, Glass, Ledger, SOURCES, lead};
 
-const ARMS: [Arm; 2] = [Arm::Memory, Arm::Sqlite];
+const ARMS: [Arm; 3] = [Arm::Memory, Arm::Sqlite, Arm::Postgres];
 
 /// Nobody is given a record that somebody else has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -153,7 +153,8 @@ async fn whoever_no_longer_waits_leaves_no_transaction_open_and_loses_nothing_th
             assert_eq!(seen.raw_events.len(), seen.events.len());
             assert_eq!(seen.events.len(), seen.deliveries.len());
         }
-        assert_eq!(dropped, 0, "what was begun is done as a whole");
+        // In the process there is nothing to wait for half-way; a server can be left alone with half of it, and forgets that.
+        assert_eq!(dropped > 5, matches!(arm, Arm::Postgres), "{dropped} were dropped half-way");
         let seen = ledger.look().await;
         assert!(answered.iter().all(|id| seen.events.contains_key(id)));
         assert!(answered.len() > 5);

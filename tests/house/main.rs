@@ -20,7 +20,8 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// What only some rooms may use, and which.
-const RESERVED: [(&str, &[&str]); 11] = [
+const RESERVED: [(&str, &[&str]); 12] = [
+    ("sqlx", &["store"]),
     ("rusqlite", &["store"]),
     ("lapin", &["queue"]),
     ("reqwest", &["connect", "onceward"]),

@@ -117,7 +117,7 @@ impl IntoResponse for Refusal {
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
         let problem = match &error {
-            store::Error::Unavailable(_) => Problem::LedgerUnavailable,
+            store::Error::Unavailable(_) | store::Error::Raced(_) => Problem::LedgerUnavailable,
             store::Error::Refused(_) => Problem::Invalid,
             store::Error::Inconsistent { .. } | store::Error::Rule(_) => Problem::Internal,
         };

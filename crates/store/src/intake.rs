@@ -41,7 +41,7 @@ impl Store {
     /// [`Error::Unavailable`]: nothing was written, or that is not known; whoever sends again is answered as a duplicate.
     /// [`Error::Rule`]: one request of the batch cannot be written; nothing was.
     pub async fn accept(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
-        self.whole(self.accept_all(now, batch)).await
+        again!(self.whole(self.accept_all(now, batch)).await)
     }
 
     async fn accept_all(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
@@ -402,7 +402,10 @@ impl Plan {
 
     /// Writes what was learned of whom records are about.
     pub async fn write_aliases(&self, tx: &mut Tx) -> Result<(), Error> {
-        if self.new_aliases.is_empty() { Ok(()) } else { tx.insert_aliases(&self.new_aliases).await }
+        if self.new_aliases.is_empty() || tx.insert_aliases(&self.new_aliases).await? == self.new_aliases.len() as u64 {
+            return Ok(());
+        }
+        Err(Error::Raced("an identifier that was free belongs to another record by now".into()))
     }
 
     /// Writes everything, parents first.

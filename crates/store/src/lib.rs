@@ -4,10 +4,25 @@
 //! simulation, memory. An operation loads the rows of a whole batch, lets `model` decide, and writes the rows; the statements are
 //! in one folder a database, the operations above them. Business times are arguments.
 
+/// An operation, begun anew as long as another process was faster.
+macro_rules! again {
+    ($operation:expr) => {{
+        let mut raced = 0;
+        loop {
+            match $operation {
+                Err($crate::Error::Raced(_)) if raced < $crate::RACES_MAX => raced += 1,
+                Err($crate::Error::Raced(what)) => break Err($crate::Error::Unavailable(what)),
+                done => break done,
+            }
+        }
+    }};
+}
+
 mod error;
 mod intake;
 pub mod memory;
 mod people;
+mod postgres;
 pub mod rows;
 mod sqlite;
 mod tx;
@@ -27,8 +42,12 @@ pub use people::audit_hash;
 pub use types::*;
 pub use work::{Advanced, Call, Ended, Entry, Finished, Kind, Work};
 
+use postgres::Postgres;
 use sqlite::Sqlite;
 use tx::Tx;
+
+/// How often an operation is begun anew because another process was faster.
+const RACES_MAX: u32 = 10;
 
 /// The ledger.
 #[derive(Clone)]
@@ -41,6 +60,7 @@ pub struct Store {
 #[derive(Clone)]
 enum Arm {
     Sqlite(Sqlite),
+    Postgres(Postgres),
     Memory(memory::Memory),
 }
 
@@ -52,6 +72,9 @@ impl Store {
     /// [`Error::Refused`] for another kind of URL, another process on the file, or an SQLite that is too old; [`Error::Unavailable`] if the file cannot be
     /// opened.
     pub async fn open(url: &str) -> Result<Self, Error> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::over(Arm::Postgres(Postgres::open(url).await?)));
+        }
         Ok(Self::over(Arm::Sqlite(Sqlite::open(Path::new(path_of(url)?))?)))
     }
 
@@ -83,7 +106,7 @@ impl Store {
     pub async fn tables(&self) -> Option<tokio::sync::OwnedMutexGuard<memory::Tables>> {
         match &self.arm {
             Arm::Memory(memory) => Some(memory.lock().await),
-            Arm::Sqlite(_) => None,
+            Arm::Sqlite(_) | Arm::Postgres(_) => None,
         }
     }
 
@@ -101,11 +124,18 @@ impl Store {
         mappings: &[(String, String)],
     ) -> Result<u64, Error> {
         let mut voided = 0;
-        if let Arm::Sqlite(sqlite) = &self.arm {
-            let floor = sqlite.largest_id().await?;
-            *self.ids.lock().unwrap_or_else(PoisonError::into_inner) = IdGenerator::new(0, floor);
-            voided = sqlite.void_leases(now.0).await?;
-            sqlite.register(now.0, sources, mappings).await?;
+        match &self.arm {
+            Arm::Sqlite(sqlite) => {
+                self.go_on_above(0, sqlite.largest_id().await?);
+                voided = sqlite.void_leases(now.0).await?;
+                sqlite.register(now.0, sources, mappings).await?;
+            }
+            Arm::Postgres(postgres) => {
+                let (instance, floor) = postgres.instance().await?;
+                self.go_on_above(instance, floor);
+                postgres.register(now.0, sources, mappings).await?;
+            }
+            Arm::Memory(_) => {}
         }
         let mut tx = self.begin(destinations).await?;
         for destination in destinations {
@@ -115,6 +145,10 @@ impl Store {
         }
         tx.commit().await?;
         Ok(voided)
+    }
+
+    fn go_on_above(&self, instance: u16, floor: i64) {
+        *self.ids.lock().unwrap_or_else(PoisonError::into_inner) = IdGenerator::new(instance, floor);
     }
 
     /// An id for a row that the caller makes.
@@ -127,13 +161,14 @@ impl Store {
     async fn whole<T>(&self, operation: impl Future<Output = T>) -> T {
         match &self.arm {
             Arm::Sqlite(_) if sqlite::has_others() => sqlite::in_place(|| tokio::runtime::Handle::current().block_on(operation)),
-            Arm::Sqlite(_) | Arm::Memory(_) => operation.await,
+            Arm::Sqlite(_) | Arm::Postgres(_) | Arm::Memory(_) => operation.await,
         }
     }
 
     async fn begin(&self, names: &[&str]) -> Result<Tx, Error> {
         Ok(match &self.arm {
             Arm::Sqlite(sqlite) => Tx::Sqlite(Box::new(sqlite::tx::Tx::begin(sqlite, names).await?)),
+            Arm::Postgres(postgres) => Tx::Postgres(Box::new(postgres::tx::Tx::begin(postgres, names).await?)),
             Arm::Memory(memory) => Tx::Memory(memory::Tx::begin(memory).await),
         })
     }
@@ -146,6 +181,7 @@ impl Store {
     pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.pending().await,
+            Arm::Postgres(postgres) => postgres.pending().await,
             Arm::Memory(_) => Ok(Vec::new()),
         }
     }
@@ -158,6 +194,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.migrate().await,
+            Arm::Postgres(postgres) => postgres.migrate().await,
             Arm::Memory(_) => Ok(Vec::new()),
         }
     }

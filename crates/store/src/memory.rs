@@ -143,11 +143,12 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> Result<(), Error> {
+    pub(crate) fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> Result<u64, Error> {
+        let before = self.0.aliases.len();
         for (key, record) in aliases {
             self.0.aliases.entry(key.clone()).or_insert(*record);
         }
-        Ok(())
+        Ok((self.0.aliases.len() - before) as u64)
     }
 
     fn make_due(&mut self, records: &BTreeSet<RecordId>, now: Time, fits: impl Fn(&Tables, &RecordEntry) -> bool) {

@@ -22,6 +22,10 @@ impl Store {
     ///
     /// The ledger cannot be written. [`Error::Refused`]: retention has dropped what the stored event held.
     pub async fn reopen(&self, now: Time, actor: &str, reason: &str, replay: &Reopen) -> Result<(Reopened, Vec<Wakeup>), Error> {
+        again!(self.reopen_once(now, actor, reason, replay).await)
+    }
+
+    async fn reopen_once(&self, now: Time, actor: &str, reason: &str, replay: &Reopen) -> Result<(Reopened, Vec<Wakeup>), Error> {
         let mut names: Vec<String> = Vec::new();
         if let Some(Fate::Deliveries(deliveries)) = replay.event.as_ref().map(|event| &event.fate) {
             names.extend(deliveries.iter().flat_map(|delivery| [delivery.destination.clone(), delivery.object.clone()]));

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
-use crate::{memory, sqlite};
+use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
 pub type Burial = (DeliveryId, Reason, Option<Class>, String, u32);
@@ -21,16 +21,19 @@ pub type Sent = BTreeMap<(CallId, RecordId), BTreeMap<String, Value>>;
 pub(crate) enum Tx {
     /// On SQLite.
     Sqlite(Box<sqlite::tx::Tx>),
+    /// On PostgreSQL.
+    Postgres(Box<postgres::tx::Tx>),
     /// In memory, for simulation: what was written stays written, because nothing in it can fail half-way.
     Memory(memory::Tx),
 }
 
-macro_rules! on_both {
+macro_rules! on_each {
     ($(fn $name:ident(&mut self $(, $argument:ident: $kind:ty)*) -> $result:ty;)*) => {
         impl Tx {
             $(pub async fn $name(&mut self $(, $argument: $kind)*) -> Result<$result, Error> {
                 match self {
                     Self::Sqlite(tx) => tx.$name($($argument),*),
+                    Self::Postgres(tx) => tx.$name($($argument),*).await,
                     Self::Memory(tx) => tx.$name($($argument),*),
                 }
             })*
@@ -38,7 +41,7 @@ macro_rules! on_both {
     };
 }
 
-on_both! {
+on_each! {
     fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> BTreeMap<(String, [u8; 16]), KnownEvent>;
     fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> BTreeMap<AliasKey, RecordId>;
     fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
@@ -49,7 +52,7 @@ on_both! {
     fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> ();
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
-    fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> ();
+    fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> u64;
     fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
     fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
     fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> BTreeSet<RecordId>;
@@ -82,6 +85,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(tx) => tx.commit(),
+            Self::Postgres(tx) => tx.commit().await,
             Self::Memory(_) => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ impl Store {
     fn viewed(&self) -> Result<&Sqlite, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => Ok(sqlite),
-            Arm::Memory(_) => Err(Error::Refused("the memory ledger keeps no views".into())),
+            Arm::Postgres(_) | Arm::Memory(_) => Err(Error::Refused("the memory ledger keeps no views".into())),
         }
     }
 
@@ -33,7 +33,7 @@ impl Store {
                 let source = sqlite.names(&[&rejected.source]).await?.id(&rejected.source)?;
                 sqlite.write(|conn| sqlite.keep_rejected(conn, now, source, rejected, bounds)).await
             }
-            Arm::Memory(_) => Ok(()),
+            Arm::Postgres(_) | Arm::Memory(_) => Ok(()),
         }
     }
 
@@ -45,7 +45,7 @@ impl Store {
     pub async fn source_existed(&self, name: &str) -> Result<bool, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.source_existed(conn, name)).await,
-            Arm::Memory(_) => Ok(false),
+            Arm::Postgres(_) | Arm::Memory(_) => Ok(false),
         }
     }
 
@@ -206,7 +206,7 @@ impl Store {
     pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.open_since(conn, before, limit)).await,
-            Arm::Memory(_) => Ok(Vec::new()),
+            Arm::Postgres(_) | Arm::Memory(_) => Ok(Vec::new()),
         }
     }
 
@@ -259,7 +259,7 @@ impl Store {
     ) -> Result<Retained, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.retain(now, [raw_before, payload_before, keys_before], limit).await,
-            Arm::Memory(_) => Ok(Retained::default()),
+            Arm::Postgres(_) | Arm::Memory(_) => Ok(Retained::default()),
         }
     }
 }

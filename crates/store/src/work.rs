@@ -200,7 +200,7 @@ impl Store {
         finished: &[Finished],
         chance: &mut (dyn FnMut() -> f64 + Send),
     ) -> Result<Advanced, Error> {
-        self.whole(self.settle_and_claim(now, work, finished, chance)).await
+        again!(self.whole(self.settle_and_claim(now, work, finished, &mut *chance)).await)
     }
 
     async fn settle_and_claim(
@@ -310,7 +310,7 @@ impl Store {
 
     /// The net under every wakeup: open deliveries whose record sleeps make it due, and every destination with due records is named.
     pub async fn sweep(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
-        self.whole(self.sweep_all(now, destinations)).await
+        again!(self.whole(self.sweep_all(now, destinations)).await)
     }
 
     async fn sweep_all(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {

@@ -8,9 +8,11 @@ use model::event::{Mode, Warning};
 use model::protocol::Outcome;
 use model::record::{Doubt, Lease, Record, State};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, Time};
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSql, Value as Cell};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
+use sqlx::postgres::{PgColumn, PgRow};
+use sqlx::{AssertSqlSafe, Column, Connection as _, Executor, PgConnection, Row as _, TypeInfo};
 use store::Store;
 use store::rows::{AliasKey, DeadLetter, Delivery, DeliveryState, Event, RawDisposition, RawEvent, RecordEntry};
 
@@ -19,6 +21,7 @@ use store::rows::{AliasKey, DeadLetter, Delivery, DeliveryState, Event, RawDispo
 pub enum Glass {
     Memory(Store),
     Sqlite(PathBuf),
+    Postgres(String),
 }
 
 /// Everything that a ledger holds.
@@ -77,10 +80,15 @@ impl Glass {
         Self::Sqlite(path)
     }
 
+    pub fn postgres(url: String) -> Self {
+        Self::Postgres(url)
+    }
+
     pub async fn look(&self) -> Seen {
         let mut seen = match self {
             Self::Memory(store) => in_memory(store).await,
-            Self::Sqlite(path) => on_sqlite(path),
+            Self::Sqlite(path) => in_a_database(&mut Window::Sqlite(Self::connect(path, true))).await,
+            Self::Postgres(url) => in_a_database(&mut Window::Postgres(PgConnection::connect(url).await.unwrap())).await,
         };
         for event in seen.events.values_mut() {
             event.warnings.sort_by(|a, b| (&a.kind, &a.message).cmp(&(&b.kind, &b.message)));
@@ -90,16 +98,21 @@ impl Glass {
 
     /// Whoever goes past the code cannot change what was written down either.
     pub async fn refuses_changes(&self) {
-        let Self::Sqlite(path) = self else { return };
-        let conn = Self::connect(path, false);
         for sql in [
             "update audit set actor = 'eve'",
             "delete from audit",
             "update call set holder = 'eve'",
             "update call_result set http_status = 200",
         ] {
-            let refused = conn.execute(sql, []);
-            assert!(refused.is_err_and(|error| error.to_string().contains("append-only")), "{sql}");
+            let refused = match self {
+                Self::Memory(_) => continue,
+                Self::Sqlite(path) => Self::connect(path, false).execute(sql, []).unwrap_err().to_string(),
+                Self::Postgres(url) => {
+                    let mut conn = PgConnection::connect(url).await.unwrap();
+                    sqlx::query(sql).execute(&mut conn).await.unwrap_err().to_string()
+                }
+            };
+            assert!(refused.contains("append-only"), "{sql}: {refused}");
         }
     }
 
@@ -148,40 +161,36 @@ async fn in_memory(store: &Store) -> Seen {
     }
 }
 
-fn on_sqlite(path: &PathBuf) -> Seen {
-    let conn = Glass::connect(path, true);
-    // One moment for all tables, or a worker that is at work would show half of what it did.
-    conn.execute_batch("begin").unwrap();
-    let broken = all(&conn, "pragma foreign_key_check");
-    assert!(broken.is_empty(), "{} rows point at nothing", broken.len());
+async fn in_a_database(window: &mut Window) -> Seen {
+    window.open().await;
     let mut seen = Seen::default();
-    for row in all(&conn, "select r.*, n.text as source from raw_event r join name n on n.id = r.source_id") {
+    for row in window.all("select r.*, n.text as source from raw_event r join name n on n.id = r.source_id").await {
         seen.raw_events.insert(RawEventId(row.get("id")), raw_event(&row));
     }
-    for row in all(&conn, "select e.*, n.text as source from event e join name n on n.id = e.source_id") {
+    for row in window.all("select e.*, n.text as source from event e join name n on n.id = e.source_id").await {
         seen.events.insert(EventId(row.get("id")), event(&row));
     }
     let named = "left join name d on d.id = t.destination_id left join name o on o.id = t.object_id";
-    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from delivery t {named}")) {
+    for row in window.all(&format!("select t.*, d.text as destination, o.text as object from delivery t {named}")).await {
         seen.deliveries.insert(DeliveryId(row.get("id")), delivery(&row));
     }
     let letters = "select l.*, d.text as destination, s.text as source from dead_letter l join name s on s.id = l.source_id \
                    left join name d on d.id = l.destination_id";
-    for row in all(&conn, letters) {
+    for row in window.all(letters).await {
         seen.dead_letters.insert(DeliveryId(row.get("delivery_id")), dead_letter(&row));
     }
     let records = format!(
         "select t.*, b.key, b.crm_id, b.body, d.text as destination, o.text as object from record t join record_body b on b.record_id = t.id {named}"
     );
-    for row in all(&conn, &records) {
+    for row in window.all(&records).await {
         seen.records.insert(RecordId(row.get("id")), record(&row));
     }
-    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from alias t {named}")) {
+    for row in window.all(&format!("select t.*, d.text as destination, o.text as object from alias t {named}")).await {
         let hash = row.get::<Vec<u8>>("value_hash").try_into().unwrap();
         let key = AliasKey { hash, kind: row.get("kind"), destination: row.get("destination"), object: row.get("object") };
         seen.aliases.insert(key, RecordId(row.get("record_id")));
     }
-    for row in all(&conn, &format!("select t.*, d.text as destination, o.text as object from call t {named}")) {
+    for row in window.all(&format!("select t.*, d.text as destination, o.text as object from call t {named}")).await {
         let call = SeenCall {
             destination: row.get("destination"),
             object: row.get("object"),
@@ -192,7 +201,7 @@ fn on_sqlite(path: &PathBuf) -> Seen {
         };
         seen.calls.insert(CallId(row.get("id")), call);
     }
-    for row in all(&conn, "select * from call_result") {
+    for row in window.all("select * from call_result").await {
         let result = SeenResult {
             duration_us: row.get("duration_us"),
             http_status: row.get("http_status"),
@@ -202,21 +211,72 @@ fn on_sqlite(path: &PathBuf) -> Seen {
         };
         seen.results.insert((CallId(row.get("call_id")), Time(row.get("at"))), result);
     }
-    for row in all(&conn, "select l.*, n.text as destination from lease l join name n on n.id = l.destination_id") {
+    for row in window.all("select l.*, n.text as destination from lease l join name n on n.id = l.destination_id").await {
         seen.leases.insert(CallId(row.get("call_id")), (row.get("destination"), Time(row.get("until"))));
     }
-    for row in all(&conn, "select d.state, n.text as name from destination d join name n on n.id = d.name_id") {
+    for row in window.all("select d.state, n.text as name from destination d join name n on n.id = d.name_id").await {
         seen.destinations.insert(row.get("name"), row.json("state"));
     }
-    for row in all(&conn, "select * from audit order by seq") {
+    for row in window.all("select * from audit order by seq").await {
         let words = [row.get("actor"), row.get("action"), row.get("subject")];
         seen.audit.push((row.get("seq"), Time(row.get("at")), words, row.get("detail"), row.get("hash")));
     }
     seen
 }
 
+/// One moment of a database, for all tables, or a worker that is at work would show half of what it did.
+enum Window {
+    Sqlite(Connection),
+    Postgres(PgConnection),
+}
+
+impl Window {
+    async fn open(&mut self) {
+        match self {
+            Self::Sqlite(conn) => {
+                conn.execute_batch("begin").unwrap();
+                let broken = self.all("pragma foreign_key_check").await;
+                assert!(broken.is_empty(), "{} rows point at nothing", broken.len());
+            }
+            Self::Postgres(conn) => {
+                conn.execute("begin transaction isolation level repeatable read, read only").await.unwrap();
+            }
+        }
+    }
+
+    async fn all(&mut self, sql: &str) -> Vec<Row> {
+        match self {
+            Self::Sqlite(conn) => {
+                let mut statement = conn.prepare(sql).unwrap();
+                let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+                let row = |row: &rusqlite::Row<'_>| {
+                    names.iter().map(|name| Ok((name.clone(), row.get(name.as_str())?))).collect::<Result<_, _>>().map(Row)
+                };
+                statement.query_map([], row).unwrap().map(Result::unwrap).collect()
+            }
+            Self::Postgres(conn) => {
+                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(conn).await.unwrap();
+                rows.iter()
+                    .map(|row| Row(row.columns().iter().map(|column| (column.name().to_owned(), cell(row, column))).collect()))
+                    .collect()
+            }
+        }
+    }
+}
+
+fn cell(row: &PgRow, column: &PgColumn) -> Cell {
+    let place = column.ordinal();
+    match column.type_info().name() {
+        "INT8" => row.get::<Option<i64>, _>(place).map_or(Cell::Null, Cell::Integer),
+        "TEXT" => row.get::<Option<String>, _>(place).map_or(Cell::Null, Cell::Text),
+        "BYTEA" => row.get::<Option<Vec<u8>>, _>(place).map_or(Cell::Null, Cell::Blob),
+        "INT8[]" => Cell::Text(serde_json::to_string(&row.get::<Vec<i64>, _>(place)).unwrap()),
+        other => panic!("{} is {other}", column.name()),
+    }
+}
+
 /// A row by itself.
-struct Row(BTreeMap<String, rusqlite::types::Value>);
+struct Row(BTreeMap<String, Cell>);
 
 impl Row {
     fn get<T: FromSql>(&self, column: &str) -> T {
@@ -226,14 +286,6 @@ impl Row {
     fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> T {
         serde_json::from_str(&self.get::<String>(column)).unwrap()
     }
-}
-
-fn all(conn: &Connection, sql: &str) -> Vec<Row> {
-    let mut statement = conn.prepare(sql).unwrap();
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-    let row =
-        |row: &rusqlite::Row<'_>| names.iter().map(|name| Ok((name.clone(), row.get(name.as_str())?))).collect::<Result<_, _>>().map(Row);
-    statement.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
 fn time(row: &Row, column: &str) -> Option<Time> {

@@ -27,7 +27,11 @@ pub const DESTINATIONS: [&str; 2] = ["crm", "other"];
 pub enum Arm {
     Memory,
     Sqlite,
+    Postgres,
 }
+
+/// What a ledger needs to stay there: a folder, a server.
+pub type Keepsake = Box<dyn Send>;
 
 /// A ledger with a clock that its user moves, and a worker's settings.
 #[derive(Clone)]
@@ -45,18 +49,23 @@ pub struct Ledger {
 
 impl Ledger {
     /// A migrated ledger on which work has begun. What is returned beside it must outlive it.
-    pub async fn fresh(arm: Arm) -> (Self, Option<tempfile::TempDir>) {
+    pub async fn fresh(arm: Arm) -> (Self, Keepsake) {
         let now = Time::from_seconds(1_790_000_000);
-        let (store, glass, folder) = match arm {
+        let (store, glass, keepsake): (_, _, Keepsake) = match arm {
             Arm::Memory => {
                 let store = Store::memory();
-                (store.clone(), Glass::memory(store), None)
+                (store.clone(), Glass::memory(store), Box::new(()))
             }
             Arm::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("onceward.db");
                 let store = Store::open(&format!("sqlite:{}", path.display())).await.unwrap();
-                (store, Glass::sqlite(path), Some(folder))
+                (store, Glass::sqlite(path), Box::new(folder))
+            }
+            Arm::Postgres => {
+                let (url, server) = tokio::task::spawn_blocking(harness::database).await.unwrap();
+                let store = Store::open(&url).await.unwrap();
+                (store, Glass::postgres(url), Box::new(server))
             }
         };
         store.migrate().await.unwrap();
@@ -72,7 +81,7 @@ impl Ledger {
             group_limit: 200,
             calls_max: 4,
         };
-        (ledger, folder)
+        (ledger, keepsake)
     }
 
     /// The clock goes on.

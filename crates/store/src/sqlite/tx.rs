@@ -235,20 +235,17 @@ impl Tx {
         insert(&self.conn, "insert into record_body (record_id, key) values", "", wide)
     }
 
-    /// The first record that took an identifier keeps it.
-    pub fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> Result<(), Error> {
-        let mut rows = Vec::with_capacity(aliases.len());
+    /// The first record that took an identifier keeps it. Returns how many were free.
+    pub fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> Result<u64, Error> {
+        let sql =
+            "insert into alias (value_hash, kind, destination_id, object_id, record_id) values (?, ?, ?, ?, ?) on conflict do nothing";
+        let mut insert = self.conn.prepare_cached(sql)?;
+        let mut free = 0;
         for (key, record) in aliases {
-            rows.push(vec![
-                key.hash.as_slice().into(),
-                key.kind.as_str().into(),
-                self.names.id(&key.destination)?.into(),
-                self.names.id(&key.object)?.into(),
-                record.0.into(),
-            ]);
+            let (destination, object) = (self.names.id(&key.destination)?, self.names.id(&key.object)?);
+            free += insert.execute(params![key.hash.as_slice(), key.kind, destination, object, record.0])? as u64;
         }
-        let head = "insert into alias (value_hash, kind, destination_id, object_id, record_id) values";
-        insert(&self.conn, head, "on conflict do nothing", rows)
+        Ok(free)
     }
 
     /// Makes these records due, unless they wait after a failure or a worker holds them.
@@ -275,7 +272,7 @@ impl Tx {
     pub fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
         let sql = records!(
             "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id join record_body b on b.record_id = r.id \
-             where r.destination_id = ? and r.wake_at <= ? order by r.wake_at limit ?"
+             where r.destination_id = ? and r.wake_at <= ? order by r.wake_at, r.id limit ?"
         );
         self.select(sql, [(self.names.id(destination)?, now.0, limit)], record_entry)
     }

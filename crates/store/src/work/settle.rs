@@ -88,6 +88,7 @@ pub(super) async fn settle(
     }
     end_all_open(tx, &entries, &all_open, &mut results, ledger, now).await?;
     if !named.is_empty() {
+        // One that is taken stays with the record that took it.
         tx.insert_aliases(&named).await?;
     }
     let rows: Vec<(&RecordEntry, bool)> = changed.iter().filter_map(|(id, body)| entries.get(id).map(|entry| (entry, *body))).collect();

@@ -1,0 +1,584 @@
+//! One writing transaction on PostgreSQL. A whole batch goes into one statement, a column to an array.
+//!
+//! Row locks are taken in one order, so that nobody waits in a circle: destinations, then records by their ids. Intake never waits for a worker:
+//! a record that one has locked is woken after the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::destination::Destination;
+use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use serde_json::Value;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgPool, Postgres as Pg, Transaction};
+
+use super::read::{bytes, delivery, event, get, json, mode, record_entry, records, text, word, words};
+use super::{Names, Postgres};
+use crate::Error;
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::tx::{Burial, Sent};
+
+/// The key of the lock under which the audit trail grows.
+const AUDITING: i64 = 0x6f6e_6365_6175_6474;
+
+/// A transaction. Dropped without a commit, it is rolled back.
+pub struct Tx {
+    tx: Transaction<'static, Pg>,
+    pool: PgPool,
+    names: Names,
+    /// Records that somebody else had locked when they were to be woken, and when that was.
+    to_wake: Vec<i64>,
+    woken_at: i64,
+}
+
+type Statement = Query<'static, Pg, PgArguments>;
+
+fn list(ids: impl Iterator<Item = i64>) -> Vec<i64> {
+    ids.collect()
+}
+
+impl Tx {
+    pub async fn begin(postgres: &Postgres, names: &[&str]) -> Result<Self, Error> {
+        let names = postgres.names(names).await?;
+        let tx = postgres.pool.begin().await?;
+        Ok(Self { tx, pool: postgres.pool.clone(), names, to_wake: Vec::new(), woken_at: 0 })
+    }
+
+    pub async fn commit(self) -> Result<(), Error> {
+        self.tx.commit().await?;
+        if !self.to_wake.is_empty() {
+            // Whoever had them locked may have looked for open deliveries before ours were committed.
+            // They are locked whatever their state is: a condition would be tried on what it was before they waited for it.
+            let sql = "with held as (select id, state from record where id = any($1) order by id for update) \
+                       update record r set state = 1, wake_at = $2 from held h where r.id = h.id and h.state = 0 \
+                       and exists (select 1 from delivery d where d.record_id = r.id and d.state = 0)";
+            let woken = sqlx::query(sql).bind(self.to_wake).bind(self.woken_at).execute(&self.pool).await;
+            // What was committed is committed: the sweep wakes them.
+            drop(woken);
+        }
+        Ok(())
+    }
+
+    async fn all(&mut self, statement: Statement) -> Result<Vec<PgRow>, Error> {
+        Ok(statement.fetch_all(&mut *self.tx).await?)
+    }
+
+    async fn run(&mut self, statement: Statement) -> Result<u64, Error> {
+        Ok(statement.execute(&mut *self.tx).await?.rows_affected())
+    }
+
+    fn optional_name(&self, name: Option<&String>) -> Result<Option<i64>, Error> {
+        name.map(|name| self.names.id(name)).transpose()
+    }
+
+    pub async fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> Result<BTreeMap<(String, [u8; 16]), KnownEvent>, Error> {
+        let sources = keys.iter().map(|(source, _)| self.names.id(source)).collect::<Result<Vec<_>, _>>()?;
+        let hashes: Vec<Vec<u8>> = keys.iter().map(|(_, hash)| hash.to_vec()).collect();
+        let sql = "select n.text as source, e.key_hash, e.id, e.content_hash, e.mapping_version, e.flags \
+                   from unnest($1::bigint[], $2::bytea[]) k (source_id, key_hash) join event e using (source_id, key_hash) \
+                   join name n on n.id = e.source_id";
+        let mut found = BTreeMap::new();
+        for row in &self.all(sqlx::query(sql).bind(sources).bind(hashes)).await? {
+            let id: i64 = get(row, "id")?;
+            let key = (get::<String>(row, "source")?, bytes(get(row, "key_hash")?, "event", "key_hash", id)?);
+            let content_hash = bytes(get(row, "content_hash")?, "event", "content_hash", id)?;
+            let ignored = get::<i64>(row, "flags")? & 1 != 0;
+            found.insert(key, KnownEvent { id: EventId(id), content_hash, mapping_version: get(row, "mapping_version")?, ignored });
+        }
+        Ok(found)
+    }
+
+    pub async fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> Result<BTreeMap<AliasKey, RecordId>, Error> {
+        let (mut hashes, mut kinds, mut destinations, mut objects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for key in keys {
+            hashes.push(key.hash.to_vec());
+            kinds.push(key.kind.clone());
+            destinations.push(self.names.id(&key.destination)?);
+            objects.push(self.names.id(&key.object)?);
+        }
+        let sql = "select a.value_hash, a.kind, d.text as destination, o.text as object, a.record_id \
+                   from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[]) k (value_hash, kind, destination_id, object_id) \
+                   join alias a using (value_hash, kind, destination_id, object_id) \
+                   join name d on d.id = a.destination_id join name o on o.id = a.object_id";
+        let mut found = BTreeMap::new();
+        for row in &self.all(sqlx::query(sql).bind(hashes).bind(kinds).bind(destinations).bind(objects)).await? {
+            let record: i64 = get(row, "record_id")?;
+            let hash = bytes(get(row, "value_hash")?, "alias", "value_hash", record)?;
+            let key = AliasKey { hash, kind: get(row, "kind")?, destination: get(row, "destination")?, object: get(row, "object")? };
+            found.insert(key, RecordId(record));
+        }
+        Ok(found)
+    }
+
+    /// Which kinds of identifier these records have already.
+    pub async fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeSet<(RecordId, String)>, Error> {
+        let sql = "select distinct record_id, kind from alias where record_id = any($1)";
+        let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0)))).await?;
+        rows.iter().map(|row| Ok((RecordId(get(row, "record_id")?), get(row, "kind")?))).collect()
+    }
+
+    pub async fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
+        let sources = raws.iter().map(|raw| self.names.id(&raw.source)).collect::<Result<Vec<_>, _>>()?;
+        let events = raws.iter().map(|raw| {
+            let ids: Vec<String> = raw.events.iter().map(|id| id.0.to_string()).collect();
+            format!("{{{}}}", ids.join(","))
+        });
+        let sql = "insert into raw_event (id, source_id, received_at, disposition, events, body_sha256, key_id, sealed, correlation_id) \
+                   select id, source_id, received_at, disposition, events::bigint[], body_sha256, key_id, sealed, correlation_id \
+                   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bytea[], $9::text[]) \
+                   v (id, source_id, received_at, disposition, events, body_sha256, key_id, sealed, correlation_id)";
+        let statement = sqlx::query(sql)
+            .bind(list(raws.iter().map(|raw| raw.id.0)))
+            .bind(sources)
+            .bind(list(raws.iter().map(|raw| raw.received_at.0)))
+            .bind(list(raws.iter().map(|raw| raw.disposition as i64)))
+            .bind(events.collect::<Vec<_>>())
+            .bind(raws.iter().map(|raw| raw.body_sha256.to_vec()).collect::<Vec<_>>())
+            .bind(list(raws.iter().map(|raw| i64::from(raw.key_id))))
+            .bind(raws.iter().map(|raw| raw.sealed.clone()).collect::<Vec<_>>())
+            .bind(raws.iter().map(|raw| raw.correlation_id.as_deref().map(words)).collect::<Vec<_>>());
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        let mut events: Vec<&Event> = events.iter().collect();
+        // In the order of the key, like everybody, so that two batches with the same keys do not wait for each other.
+        events.sort_by_cached_key(|event| (event.source.clone(), crate::rows::hash(&event.key)));
+        let of = |text: fn(&Event) -> &str| events.iter().map(|event| text(event).to_owned()).collect::<Vec<_>>();
+        let flags = |event: &&Event| i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
+        let warnings = |event: &&Event| if event.warnings.is_empty() { Ok(None) } else { text(&event.warnings).map(Some) };
+        let sql = "insert into event (id, source_id, key_hash, key, event_type, occurred_at, received_at, trust, mapping_version, content_hash, flags, \
+                   raw_event_id, correlation_id, warnings, normalized) \
+                   select * from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
+                   $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[])";
+        let statement = sqlx::query(sql)
+            .bind(list(events.iter().map(|event| event.id.0)))
+            .bind(events.iter().map(|event| self.names.id(&event.source)).collect::<Result<Vec<_>, _>>()?)
+            .bind(events.iter().map(|event| crate::rows::hash(&event.key).to_vec()).collect::<Vec<_>>())
+            .bind(of(|event| &event.key))
+            .bind(of(|event| &event.event_type))
+            .bind(list(events.iter().map(|event| event.occurred_at.0)))
+            .bind(list(events.iter().map(|event| event.received_at.0)))
+            .bind(list(events.iter().map(|event| i64::from(event.trust))))
+            .bind(of(|event| &event.mapping_version))
+            .bind(events.iter().map(|event| event.content_hash.to_vec()).collect::<Vec<_>>())
+            .bind(list(events.iter().map(flags)))
+            .bind(list(events.iter().map(|event| event.raw_event.0)))
+            .bind(events.iter().map(|event| event.correlation_id.as_deref().map(words)).collect::<Vec<_>>())
+            .bind(events.iter().map(warnings).collect::<Result<Vec<_>, Error>>()?)
+            .bind(of(|event| &event.normalized));
+        self.run(statement).await.map(drop)
+    }
+
+    /// An event that was normalized again: what may change of it.
+    pub async fn update_event(&mut self, event: &Event) -> Result<(), Error> {
+        let flags = i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
+        let warnings = if event.warnings.is_empty() { None } else { Some(text(&event.warnings)?) };
+        let sql =
+            "update event set event_type = $1, trust = $2, mapping_version = $3, flags = $4, warnings = $5, normalized = $6 where id = $7";
+        let statement = sqlx::query(sql)
+            .bind(event.event_type.clone())
+            .bind(i64::from(event.trust))
+            .bind(event.mapping_version.clone())
+            .bind(flags)
+            .bind(warnings)
+            .bind(event.normalized.clone())
+            .bind(event.id.0);
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> Result<(), Error> {
+        let sql = "update event set warnings = (select jsonb_agg(distinct w)::text from \
+                   jsonb_array_elements(coalesce(warnings, '[]')::jsonb || $1::jsonb) w) where id = $2";
+        self.run(sqlx::query(sql).bind(words(&text(&added)?)).bind(event.0)).await.map(drop)
+    }
+
+    pub async fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let sql = "insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner) \
+                   select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
+                   $9::text[])";
+        let name = |name: Option<&String>| self.optional_name(name);
+        let statement = sqlx::query(sql)
+            .bind(list(deliveries.iter().map(|delivery| delivery.id.0)))
+            .bind(deliveries.iter().map(|delivery| delivery.record.map(|id| id.0)).collect::<Vec<_>>())
+            .bind(deliveries.iter().map(|delivery| name(delivery.destination.as_ref())).collect::<Result<Vec<_>, _>>()?)
+            .bind(deliveries.iter().map(|delivery| name(delivery.object.as_ref())).collect::<Result<Vec<_>, _>>()?)
+            .bind(list(deliveries.iter().map(|delivery| delivery.mode as i64)))
+            .bind(list(deliveries.iter().map(|delivery| delivery.state as i64)))
+            .bind(deliveries.iter().map(|delivery| delivery.wake_at.map(|at| at.0)).collect::<Vec<_>>())
+            .bind(deliveries.iter().map(|delivery| delivery.ended_at.map(|at| at.0)).collect::<Vec<_>>())
+            .bind(deliveries.iter().map(|delivery| delivery.owner.clone()).collect::<Vec<_>>());
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<(), Error> {
+        let sql = "insert into dead_letter (delivery_id, destination_id, source_id, reason, class, message, owner, failed_at, attempts) \
+                   select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])";
+        let statement = sqlx::query(sql)
+            .bind(list(letters.iter().map(|letter| letter.delivery.0)))
+            .bind(letters.iter().map(|letter| self.optional_name(letter.destination.as_ref())).collect::<Result<Vec<_>, _>>()?)
+            .bind(letters.iter().map(|letter| self.names.id(&letter.source)).collect::<Result<Vec<_>, _>>()?)
+            .bind(letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>())
+            .bind(letters.iter().map(|letter| letter.class.map(model::Class::as_str)).collect::<Vec<_>>())
+            .bind(letters.iter().map(|letter| words(&letter.message)).collect::<Vec<_>>())
+            .bind(letters.iter().map(|letter| letter.owner.clone()).collect::<Vec<_>>())
+            .bind(list(letters.iter().map(|letter| letter.failed_at.0)))
+            .bind(list(letters.iter().map(|letter| i64::from(letter.attempts))));
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn insert_records(&mut self, records: &[RecordEntry]) -> Result<(), Error> {
+        let sql = "with narrow as (insert into record (id, destination_id, object_id, state, wake_at) \
+                   select id, destination_id, object_id, state, wake_at from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+                   v (id, destination_id, object_id, state, wake_at)) \
+                   insert into record_body (record_id, key) select * from unnest($1::bigint[], $6::text[])";
+        let statement = sqlx::query(sql)
+            .bind(list(records.iter().map(|entry| entry.id.0)))
+            .bind(records.iter().map(|entry| self.names.id(&entry.destination)).collect::<Result<Vec<_>, _>>()?)
+            .bind(records.iter().map(|entry| self.names.id(&entry.object)).collect::<Result<Vec<_>, _>>()?)
+            .bind(list(records.iter().map(|entry| entry.record.state.number())))
+            .bind(records.iter().map(|entry| entry.record.wake_at.map(|at| at.0)).collect::<Vec<_>>())
+            .bind(records.iter().map(|entry| words(&entry.key)).collect::<Vec<_>>());
+        self.run(statement).await.map(drop)
+    }
+
+    /// The first record that took an identifier keeps it. Returns how many were free.
+    pub async fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> Result<u64, Error> {
+        let (mut hashes, mut kinds, mut destinations, mut objects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for key in aliases.keys() {
+            hashes.push(key.hash.to_vec());
+            kinds.push(key.kind.clone());
+            destinations.push(self.names.id(&key.destination)?);
+            objects.push(self.names.id(&key.object)?);
+        }
+        let sql = "insert into alias (value_hash, kind, destination_id, object_id, record_id) \
+                   select * from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) on conflict do nothing";
+        let records = list(aliases.values().map(|id| id.0));
+        self.run(sqlx::query(sql).bind(hashes).bind(kinds).bind(destinations).bind(objects).bind(records)).await
+    }
+
+    /// Makes these records due, unless they wait after a failure or a worker holds them. One that somebody has locked is looked at after the commit.
+    pub async fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let ids = list(records.iter().map(|id| id.0));
+        let sql = "with free as (select id, state from record where id = any($1) order by id for update skip locked), \
+                   woken as (update record r set state = 1, wake_at = $2 from free f where r.id = f.id and f.state in (0, 4)) \
+                   select id from free";
+        let free = self.all(sqlx::query(sql).bind(ids.clone()).bind(now.0)).await?;
+        if free.len() < ids.len() {
+            let free = free.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
+            self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
+            self.woken_at = now.0;
+        }
+        Ok(())
+    }
+
+    /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
+    pub async fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
+                   and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
+        self.run(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(now.0)).await.map(drop)
+    }
+
+    /// The records behind open deliveries of these events.
+    pub async fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> Result<BTreeSet<RecordId>, Error> {
+        let sql =
+            "select d.record_id from unnest($1::bigint[]) e (id) join delivery d on d.id between e.id and e.id + 63 where d.state = 0";
+        let rows = self.all(sqlx::query(sql).bind(list(events.iter().map(|id| id.0)))).await?;
+        rows.iter().map(|row| Ok(RecordId(get(row, "record_id")?))).collect()
+    }
+
+    /// Due records of a destination, those that wait longest first. What another worker looks at is left to it.
+    pub async fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
+        let sql = "select id from record where destination_id = $1 and wake_at <= $2 order by wake_at, id limit $3 for update skip locked";
+        let statement = sqlx::query(sql).bind(self.names.id(destination)?).bind(now.0).bind(i64::from(limit));
+        let ids = self.all(statement).await?.iter().map(|row| get(row, "id")).collect::<Result<Vec<i64>, _>>()?;
+        let mut entries = self.locked(ids).await?;
+        entries.sort_by_key(|entry| (entry.record.wake_at, entry.id));
+        Ok(entries)
+    }
+
+    /// Records that this transaction has locked: a statement after the one that locked them sees all of their parts as they are now.
+    async fn locked(&mut self, ids: Vec<i64>) -> Result<Vec<RecordEntry>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = records!(
+            "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id \
+             join record_body b on b.record_id = r.id where r.id = any($1)"
+        );
+        self.all(sqlx::query(sql).bind(ids)).await?.iter().map(record_entry).collect()
+    }
+
+    /// When the next record of a destination comes due.
+    pub async fn next_due(&mut self, destination: &str) -> Result<Option<Time>, Error> {
+        let sql = "select min(wake_at) as at from record where destination_id = $1 and wake_at is not null";
+        let statement = sqlx::query(sql).bind(self.names.id(destination)?);
+        let rows = self.all(statement).await?;
+        Ok(rows.first().map(|row| get::<Option<i64>>(row, "at")).transpose()?.flatten().map(Time))
+    }
+
+    pub async fn records(&mut self, wanted: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, RecordEntry>, Error> {
+        let ids = list(wanted.iter().map(|id| id.0));
+        self.run(sqlx::query("select 1 from record where id = any($1) order by id for update").bind(ids.clone())).await?;
+        Ok(self.locked(ids).await?.into_iter().map(|entry| (entry.id, entry)).collect())
+    }
+
+    /// Open deliveries of these records, each record's oldest first, at most `each` for one record.
+    pub async fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Result<Vec<OpenRow>, Error> {
+        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized from unnest($1::bigint[]) r (id) \
+                   cross join lateral (select d.record_id, d.id, d.mode from delivery d where d.record_id = r.id and d.state = 0 order by d.id limit $2) d \
+                   join event e on e.id = (d.id & ~63::bigint) order by d.id";
+        let each = i64::try_from(each).unwrap_or(i64::MAX);
+        let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(each)).await?;
+        let open = rows.iter().map(|row| {
+            let (id, trust): (i64, i64) = (get(row, "id")?, get(row, "trust")?);
+            Ok(OpenRow {
+                record: RecordId(get(row, "record_id")?),
+                delivery: DeliveryId(id),
+                mode: mode(get(row, "mode")?, id)?,
+                trust: word(u8::try_from(trust).ok(), "event", "trust", id, trust)?,
+                occurred_at: Time(get(row, "occurred_at")?),
+                received_at: Time(get(row, "received_at")?),
+                key: get(row, "key")?,
+                normalized: get(row, "normalized")?,
+            })
+        });
+        open.collect()
+    }
+
+    /// What these calls carried for each record.
+    pub async fn sent(&mut self, calls: &BTreeSet<CallId>) -> Result<Sent, Error> {
+        let statement = sqlx::query("select id, records from call where id = any($1)").bind(list(calls.iter().map(|id| id.0)));
+        let mut sent = BTreeMap::new();
+        for row in &self.all(statement).await? {
+            let call: i64 = get(row, "id")?;
+            let records: Vec<(i64, i64, i64, BTreeMap<String, Value>)> = json(get(row, "records")?, "call", "records", call)?;
+            sent.extend(records.into_iter().map(|(record, _, _, patch)| ((CallId(call), RecordId(record)), patch)));
+        }
+        Ok(sent)
+    }
+
+    /// Writes records back that this transaction has locked; their wide part only where it changed.
+    pub async fn put_records(&mut self, records: &[(&RecordEntry, bool)]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let of =
+            |value: &dyn Fn(&model::record::Record) -> i64| records.iter().map(|(entry, _)| value(&entry.record)).collect::<Vec<i64>>();
+        let may = |value: &dyn Fn(&model::record::Record) -> Option<i64>| {
+            records.iter().map(|(entry, _)| value(&entry.record)).collect::<Vec<_>>()
+        };
+        let holders: Vec<Option<String>> =
+            records.iter().map(|(entry, _)| entry.record.lease.as_ref().map(|lease| lease.holder.clone())).collect();
+        let sql = "update record r set state = v.state, wake_at = v.wake_at, fence = v.fence, revision = v.revision, pushed = v.pushed, \
+                   lease_holder = v.lease_holder, lease_until = v.lease_until, lease_call = v.lease_call, intent = v.intent, tries = v.tries, \
+                   attempts = v.attempts, conflicts = v.conflicts, last_attempt_at = v.last_attempt_at, crashes = v.crashes, crashed_at = v.crashed_at, \
+                   doubt_revision = v.doubt_revision, verify_after = v.verify_after, adopted = v.adopted, solo = v.solo, group_max = v.group_max \
+                   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], \
+                   $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
+                   $19::bigint[], $20::bigint[], $21::bigint[]) v (id, state, wake_at, fence, revision, pushed, lease_holder, lease_until, lease_call, \
+                   intent, tries, attempts, conflicts, last_attempt_at, crashes, crashed_at, doubt_revision, verify_after, adopted, solo, group_max) \
+                   where r.id = v.id";
+        let statement = sqlx::query(sql)
+            .bind(list(records.iter().map(|(entry, _)| entry.id.0)))
+            .bind(of(&|record| record.state.number()))
+            .bind(may(&|record| record.wake_at.map(|at| at.0)))
+            .bind(of(&|record| record.fence))
+            .bind(of(&|record| record.revision))
+            .bind(of(&|record| record.pushed))
+            .bind(holders)
+            .bind(may(&|record| record.lease.as_ref().map(|lease| lease.until.0)))
+            .bind(may(&|record| record.lease.as_ref().map(|lease| lease.call.0)))
+            .bind(of(&|record| i64::from(record.intent)))
+            .bind(of(&|record| i64::from(record.tries)))
+            .bind(of(&|record| i64::from(record.attempts)))
+            .bind(of(&|record| i64::from(record.conflicts)))
+            .bind(may(&|record| record.last_attempt_at.map(|at| at.0)))
+            .bind(of(&|record| i64::from(record.crashes)))
+            .bind(may(&|record| record.crashed_at.map(|at| at.0)))
+            .bind(may(&|record| record.doubt.map(|doubt| doubt.revision)))
+            .bind(may(&|record| record.doubt.map(|doubt| doubt.verify_after.0)))
+            .bind(of(&|record| i64::from(record.adopted)))
+            .bind(of(&|record| i64::from(record.solo)))
+            .bind(of(&|record| i64::from(record.group_max)));
+        self.run(statement).await?;
+        self.put_bodies(records).await
+    }
+
+    async fn put_bodies(&mut self, records: &[(&RecordEntry, bool)]) -> Result<(), Error> {
+        let changed: Vec<&RecordEntry> = records.iter().filter(|(_, body_changed)| *body_changed).map(|(entry, _)| *entry).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sql = "update record_body b set crm_id = v.crm_id, body = v.body \
+                   from unnest($1::bigint[], $2::text[], $3::text[]) v (record_id, crm_id, body) where b.record_id = v.record_id";
+        let statement = sqlx::query(sql)
+            .bind(list(changed.iter().map(|entry| entry.id.0)))
+            .bind(changed.iter().map(|entry| entry.record.crm_id.as_deref().map(words)).collect::<Vec<_>>())
+            .bind(changed.iter().map(|entry| text(&entry.record.body)).collect::<Result<Vec<_>, _>>()?);
+        self.run(statement).await.map(drop)
+    }
+
+    /// Writes how these deliveries ended.
+    pub async fn end_deliveries(&mut self, ends: &[EndRow]) -> Result<(), Error> {
+        let sql = "update delivery d set state = v.state, outcome = v.outcome, ended_at = v.ended_at, call_id = v.call_id, superseded_by = v.superseded_by, \
+                   wake_at = null from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+                   v (id, state, outcome, ended_at, call_id, superseded_by) where d.id = v.id";
+        let statement = sqlx::query(sql)
+            .bind(list(ends.iter().map(|end| end.delivery.0)))
+            .bind(list(ends.iter().map(|end| end.state as i64)))
+            .bind(ends.iter().map(|end| end.outcome.map(|outcome| outcome as i64)).collect::<Vec<_>>())
+            .bind(list(ends.iter().map(|end| end.at.0)))
+            .bind(ends.iter().map(|end| end.call.map(|call| call.0)).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.superseded_by.map(|id| id.0)).collect::<Vec<_>>());
+        self.run(statement).await.map(drop)
+    }
+
+    /// Makes dead letters of deliveries; source and owner come from the ledger.
+    pub async fn bury(&mut self, letters: &[Burial], now: Time) -> Result<(), Error> {
+        let sql = "insert into dead_letter (delivery_id, destination_id, source_id, reason, class, message, owner, failed_at, attempts) \
+                   select d.id, d.destination_id, e.source_id, v.reason, v.class, v.message, d.owner, $6, v.attempts \
+                   from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[]) v (id, reason, class, message, attempts) \
+                   join delivery d on d.id = v.id join event e on e.id = (d.id & ~63::bigint) \
+                   on conflict (delivery_id) do update set reason = excluded.reason, class = excluded.class, message = excluded.message, \
+                   owner = excluded.owner, failed_at = excluded.failed_at, attempts = excluded.attempts";
+        let statement = sqlx::query(sql)
+            .bind(list(letters.iter().map(|letter| letter.0.0)))
+            .bind(letters.iter().map(|letter| letter.1.as_str()).collect::<Vec<_>>())
+            .bind(letters.iter().map(|letter| letter.2.map(model::Class::as_str)).collect::<Vec<_>>())
+            .bind(letters.iter().map(|letter| words(&letter.3)).collect::<Vec<_>>())
+            .bind(list(letters.iter().map(|letter| i64::from(letter.4))))
+            .bind(now.0);
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn insert_calls(&mut self, calls: &[CallRow]) -> Result<(), Error> {
+        let records = |call: &CallRow| {
+            let records: Vec<_> = call.records.iter().map(|(record, fence, revision, patch)| (record.0, fence, revision, patch)).collect();
+            text(&records)
+        };
+        let sql = "with made as (insert into call (id, destination_id, object_id, step, at, holder, records) \
+                   select id, destination_id, object_id, step, at, holder, records \
+                   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
+                   v (id, destination_id, object_id, step, at, holder, records)) \
+                   insert into lease (call_id, destination_id, holder, until) select * from unnest($1::bigint[], $2::bigint[], $6::text[], $8::bigint[])";
+        let statement = sqlx::query(sql)
+            .bind(list(calls.iter().map(|call| call.id.0)))
+            .bind(calls.iter().map(|call| self.names.id(&call.destination)).collect::<Result<Vec<_>, _>>()?)
+            .bind(calls.iter().map(|call| self.names.id(&call.object)).collect::<Result<Vec<_>, _>>()?)
+            .bind(calls.iter().map(|call| call.step).collect::<Vec<_>>())
+            .bind(list(calls.iter().map(|call| call.at.0)))
+            .bind(calls.iter().map(|call| call.holder.clone()).collect::<Vec<_>>())
+            .bind(calls.iter().map(records).collect::<Result<Vec<_>, _>>()?)
+            .bind(list(calls.iter().map(|call| call.until.0)));
+        self.run(statement).await.map(drop)
+    }
+
+    pub async fn insert_results(&mut self, results: &[ResultRow]) -> Result<(), Error> {
+        let notes = |result: &ResultRow| {
+            let notes: Vec<_> = result.notes.iter().map(|(record, word, code, said)| (record.0, word, words(code), words(said))).collect();
+            text(&notes)
+        };
+        let endings = |result: &ResultRow| {
+            let endings = result.endings.iter().map(|(id, state, outcome)| (id.0, *state as i64, outcome.map(|outcome| outcome as i64)));
+            text(&endings.collect::<Vec<_>>())
+        };
+        let failure = |part: fn(&(String, String)) -> &String| {
+            results.iter().map(|result| result.failure.as_ref().map(|failure| words(part(failure)))).collect::<Vec<_>>()
+        };
+        let sql = "with ended as (delete from lease where call_id = any($1)) \
+                   insert into call_result (call_id, at, duration_us, http_status, code, message, notes, endings) \
+                   select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[]) \
+                   on conflict do nothing";
+        let statement = sqlx::query(sql)
+            .bind(list(results.iter().map(|result| result.call.0)))
+            .bind(list(results.iter().map(|result| result.at.0)))
+            .bind(list(results.iter().map(|result| result.duration_us)))
+            .bind(results.iter().map(|result| result.http_status.map(i64::from)).collect::<Vec<_>>())
+            .bind(failure(|failure| &failure.0))
+            .bind(failure(|failure| &failure.1))
+            .bind(results.iter().map(notes).collect::<Result<Vec<_>, _>>()?)
+            .bind(results.iter().map(endings).collect::<Result<Vec<_>, _>>()?);
+        self.run(statement).await.map(drop)
+    }
+
+    /// Calls of a destination that are under way.
+    pub async fn live_calls(&mut self, destination: &str, now: Time, latest: Time) -> Result<u32, Error> {
+        let sql = "select count(*) as n from lease where destination_id = $1 and until > $2 and until <= $3";
+        let statement = sqlx::query(sql).bind(self.names.id(destination)?).bind(now.0).bind(latest.0);
+        let rows = self.all(statement).await?;
+        let number = rows.first().map(|row| get::<i64>(row, "n")).transpose()?.unwrap_or_default();
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    /// A destination's state, locked: quota and breaker are every worker's.
+    pub async fn destination(&mut self, name: &str) -> Result<Option<Destination>, Error> {
+        let id = self.names.id(name)?;
+        let rows = self.all(sqlx::query("select state from destination where name_id = $1 for update").bind(id)).await?;
+        rows.first().map(|row| json(get(row, "state")?, "destination", "state", id)).transpose()
+    }
+
+    pub async fn put_destination(&mut self, name: &str, state: &Destination) -> Result<(), Error> {
+        let sql = "insert into destination (name_id, state) values ($1, $2) on conflict (name_id) do update set state = excluded.state";
+        self.run(sqlx::query(sql).bind(self.names.id(name)?).bind(words(&text(state)?))).await.map(drop)
+    }
+
+    /// A delivery, locked.
+    pub async fn delivery(&mut self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        let sql = "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
+                   left join name o on o.id = d.object_id where d.id = $1 for update of d";
+        self.all(sqlx::query(sql).bind(id.0)).await?.first().map(delivery).transpose()
+    }
+
+    /// Every delivery of an event, oldest first.
+    pub async fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
+        let sql = "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
+                   left join name o on o.id = d.object_id where d.id between $1 and $1 + 63 order by d.id";
+        self.all(sqlx::query(sql).bind(event.0)).await?.iter().map(delivery).collect()
+    }
+
+    /// Opens a dead letter again: one generation more, under the same id.
+    pub async fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {
+        let sql = "update delivery set state = 0, generation = generation + 1, wake_at = $1, outcome = null, ended_at = null, call_id = null where id = $2";
+        self.run(sqlx::query(sql).bind(now.0).bind(id.0)).await?;
+        self.forget_dead_letter(id).await
+    }
+
+    pub async fn event(&mut self, id: EventId) -> Result<Option<Event>, Error> {
+        let sql = "select e.*, n.text as source from event e join name n on n.id = e.source_id where e.id = $1";
+        self.all(sqlx::query(sql).bind(id.0)).await?.first().map(event).transpose()
+    }
+
+    pub async fn forget_dead_letter(&mut self, id: DeliveryId) -> Result<(), Error> {
+        self.run(sqlx::query("delete from dead_letter where delivery_id = $1").bind(id.0)).await.map(drop)
+    }
+
+    pub async fn assign(&mut self, id: DeliveryId, owner: &str) -> Result<bool, Error> {
+        self.run(sqlx::query("update delivery set owner = $1 where id = $2").bind(words(owner)).bind(id.0)).await?;
+        let changed =
+            self.run(sqlx::query("update dead_letter set owner = $1 where delivery_id = $2").bind(words(owner)).bind(id.0)).await?;
+        Ok(changed == 1)
+    }
+
+    /// The last audit row's number and hash; nobody else adds one before this transaction ends.
+    pub async fn audit_tail(&mut self) -> Result<Option<(i64, Vec<u8>)>, Error> {
+        self.run(sqlx::query("select pg_advisory_xact_lock($1)").bind(AUDITING)).await?;
+        let rows = self.all(sqlx::query("select seq, hash from audit order by seq desc limit 1")).await?;
+        rows.first().map(|row| Ok((get(row, "seq")?, get(row, "hash")?))).transpose()
+    }
+
+    pub async fn insert_audit(&mut self, seq: i64, at: Time, said: [&str; 3], detail: &str, hash: &[u8]) -> Result<(), Error> {
+        let [actor, action, subject] = said.map(str::to_owned);
+        let sql = "insert into audit (seq, at, actor, action, subject, detail, hash) values ($1, $2, $3, $4, $5, $6, $7)";
+        let statement =
+            sqlx::query(sql).bind(seq).bind(at.0).bind(actor).bind(action).bind(subject).bind(detail.to_owned()).bind(hash.to_vec());
+        self.run(statement).await.map(drop)
+    }
+
+    /// Records that are clean and have open deliveries all the same: the net under every wakeup.
+    pub async fn stranded(&mut self, limit: u32) -> Result<BTreeSet<RecordId>, Error> {
+        let sql = "select distinct r.id from delivery d join record r on r.id = d.record_id where d.state = 0 and r.state = 0 limit $1";
+        let rows = self.all(sqlx::query(sql).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Ok(RecordId(get(row, "id")?))).collect()
+    }
+}
