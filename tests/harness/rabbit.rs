@@ -44,7 +44,11 @@ impl Names {
         let port = free_port();
         let log = fs::File::create(log).unwrap();
         let mut command = Command::new("epmd");
-        command.args(["-port", &port.to_string(), "-address", "127.0.0.1"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .args(["-port", &port.to_string(), "-address", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("epmd cannot be started ({error}): {MISSING}"));
         let names = Self { child, port };
         let begun = Instant::now();
@@ -67,8 +71,9 @@ impl Broker {
         let scripts = scripts.unwrap_or_else(|| panic!("{MISSING}"));
         let folder = tempfile::Builder::new().prefix("onceward-rabbit-").tempdir().unwrap();
         fs::write(folder.path().join("rabbitmq.conf"), "raft.wal_max_size_bytes = 32000000\ndisk_free_limit.absolute = 1MB\n").unwrap();
-        // How often channels look for deliveries that are held for too long; a minute, else.
-        fs::write(folder.path().join("advanced.config"), "[{rabbit, [{channel_tick_interval, 500}]}].\n").unwrap();
+        // How often channels look for deliveries that are held for too long, and queues count what they hold: a minute and 5 s, else.
+        fs::write(folder.path().join("advanced.config"), "[{rabbit, [{channel_tick_interval, 500}, {quorum_tick_interval, 500}]}].\n")
+            .unwrap();
         let names = Names::start(&folder.path().join("epmd.log"));
         let mut broker = Self { server: None, names: names, scripts, folder, port: free_port(), distribution: free_port() };
         broker.restart();
@@ -127,7 +132,8 @@ impl Broker {
 
     /// How many wait in a queue, are in consumers' hands, and how many consumers there are. `None`: there is no such queue.
     pub async fn queue(&self, name: &str) -> Option<[u64; 3]> {
-        let listed = self.ctl(&["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged", "consumers"]).await;
+        let listed =
+            self.ctl(&["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged", "consumers"]).await;
         let found = listed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'))?;
         let mut numbers = found.split('\t').map(|number| number.trim().parse().unwrap_or_default());
         Some([(); 3].map(|()| numbers.next().unwrap_or_default()))
