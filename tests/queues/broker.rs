@@ -101,6 +101,12 @@ async fn what_a_worker_had_in_hand_when_it_ended_goes_to_another_one() {
     hung.receipt.done();
     again.receipt.done();
     settled(&broker, QUEUE, &other).await;
+
+    // Ended without a goodbye.
+    wake_all(&ends.sender, 9..10);
+    let _held = next(&other).await;
+    drop(other);
+    assert_eq!(number(&next(&rabbit(&broker.url(), "crm", true)).await), 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

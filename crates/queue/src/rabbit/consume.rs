@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::link::{ANSWER_WITHIN, Broken, Link, ask, channel};
 use super::topology::{self, queue_of};
-use super::{Backoff, PREFETCH, Settings, Status};
+use super::{Backoff, PREFETCH, Settings, Status, Unsaid};
 use crate::{Held, Receipt, State, Unsettled, count, wire};
 
 /// How long an acknowledgement may take to be written.
@@ -32,12 +32,15 @@ pub(super) struct Consumer {
 impl Consumer {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(self.settings.chance);
+        let mut unsaid = Unsaid::default();
         loop {
             let begun = Instant::now();
             let ended = self.session().await;
             self.status.set(State::Down);
             let Err(error) = ended else { return };
-            tracing::warn!(broker = %self.settings.address, %error, "no wakeups can be taken now; the sweep finds what they would have told of");
+            if unsaid.is_new(&error) {
+                tracing::warn!(broker = %self.settings.address, %error, "no wakeups can be taken now; the sweep finds what they would have told of");
+            }
             if !Backoff::pause(backoff.after(begun.elapsed()), &mut self.stop).await {
                 return;
             }
@@ -54,6 +57,7 @@ impl Consumer {
         };
         let mut link = opened?;
         let running = Running { consumer: self, consuming: AtomicUsize::new(0) };
+        running.tell();
         let ended = {
             let Link { connection, events, .. } = &mut link;
             let mut loops: FuturesUnordered<_> = self.settings.destinations.iter().map(|name| running.keep(connection, name)).collect();
@@ -96,6 +100,7 @@ impl Running<'_> {
     /// Consumes a destination's queue, again and again while the connection lasts: what ends a consumer often ends only its channel.
     async fn keep(&self, connection: &Connection, destination: &str) -> Result<(), Broken> {
         let mut backoff = Backoff::new(self.consumer.settings.chance);
+        let mut unsaid = Unsaid::default();
         let mut stop = self.consumer.stop.clone();
         loop {
             let begun = Instant::now();
@@ -119,7 +124,9 @@ impl Running<'_> {
             if !connection.status().connected() {
                 return Err(error);
             }
-            tracing::warn!(destination, %error, "a destination's wakeups cannot be taken now; it is tried again");
+            if unsaid.is_new(&error) {
+                tracing::warn!(destination, %error, "a destination's wakeups cannot be taken now; it is tried again");
+            }
             if !Backoff::pause(backoff.after(begun.elapsed()), &mut stop).await {
                 return Ok(());
             }

@@ -193,6 +193,23 @@ impl Backoff {
     }
 }
 
+/// Keeps an outage from filling the log: what goes wrong again and again is said once in a while.
+#[derive(Default)]
+struct Unsaid(Option<(String, Instant)>);
+
+impl Unsaid {
+    const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+    fn is_new(&mut self, error: &link::Broken) -> bool {
+        let text = error.to_string();
+        let said = self.0.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < Self::AGAIN_AFTER);
+        if !said {
+            self.0 = Some((text, Instant::now()));
+        }
+        !said
+    }
+}
+
 fn count_dead_letter(result: &'static str) {
     counter!("onceward_dead_letter_notices_total", "result" => result).increment(1);
 }

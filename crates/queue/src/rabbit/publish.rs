@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use super::link::{ANSWER_WITHIN, Broken, Link, ask, channel};
 use super::topology::{self, DEAD_LETTERS, EXCHANGE, queue_of};
-use super::{Backoff, Settings, Status, Waiting, count_dead_letter};
+use super::{Backoff, Settings, Status, Unsaid, Waiting, count_dead_letter};
 use crate::{DeadLetter, State, count, wire};
 
 /// The most publications that wait for the broker's word. More would only make each of them slower (performance.md 5).
@@ -43,6 +43,7 @@ enum Published {
 impl Publisher {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(self.settings.chance);
+        let mut unsaid = Unsaid::default();
         loop {
             let begun = Instant::now();
             let mut stop = self.stop.clone();
@@ -65,7 +66,9 @@ impl Publisher {
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { break };
-            tracing::warn!(broker = %self.settings.address, %error, "wakeups cannot be published now; the sweep finds what they would have told of");
+            if unsaid.is_new(&error) {
+                tracing::warn!(broker = %self.settings.address, %error, "wakeups cannot be published now; the sweep finds what they would have told of");
+            }
             if !Backoff::pause(backoff.after(begun.elapsed()), &mut self.stop).await {
                 break;
             }
