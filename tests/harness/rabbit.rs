@@ -75,7 +75,7 @@ impl Broker {
         fs::write(folder.path().join("advanced.config"), "[{rabbit, [{channel_tick_interval, 500}, {quorum_tick_interval, 500}]}].\n")
             .unwrap();
         let names = Names::start(&folder.path().join("epmd.log"));
-        let mut broker = Self { server: None, names: names, scripts, folder, port: free_port(), distribution: free_port() };
+        let mut broker = Self { server: None, names, scripts, folder, port: free_port(), distribution: free_port() };
         broker.restart();
         broker
     }

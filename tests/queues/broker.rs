@@ -150,6 +150,17 @@ async fn queues_that_are_purged_or_deleted_and_connections_that_are_closed_come_
     broker.ctl(&["close_all_connections", "an operator tidies up"]).await;
     carries_again("crm", &ends.sender, &worker).await;
 
+    // Declared by an operator, otherwise than we would have, and from then on nobody else may declare anything.
+    let classic =
+        "rabbit_amqqueue:declare(rabbit_misc:r(<<\"/\">>, queue, <<\"onceward.deliver.other\">>), true, false, [], none, <<\"guest\">>).";
+    broker.ctl(&["eval", classic]).await;
+    let other = Kind::Rabbit(broker.url()).open("other", 1).await;
+    carries_again("other", &other.sender, &other.workers[0]).await;
+    broker.ctl(&["set_permissions", "guest", "^$", ".*", ".*"]).await;
+    let again = Kind::Rabbit(broker.url()).open("other", 1).await;
+    carries_again("other", &again.sender, &again.workers[0]).await;
+    broker.ctl(&["set_permissions", "guest", ".*", ".*", ".*"]).await;
+
     // Dead letters are shown in a queue of their own, and that comes back as well.
     let letter = |n| DeadLetter {
         delivery: DeliveryId(n),

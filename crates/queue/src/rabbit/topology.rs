@@ -1,7 +1,7 @@
 //! What there is at the broker: exchange `onceward`, one durable quorum queue for each destination, one for dead letters.
 //!
-//! Everything is looked for before it is declared: declaring what exists with other arguments closes the channel, and an operator may
-//! have declared it in another way, or have given it a policy, for reasons of his own.
+//! What exists with other arguments is taken as it is: an operator may have declared it in another way, for reasons of their own, and may
+//! have forbidden us to declare anything.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -39,9 +39,9 @@ pub(super) async fn exchange(connection: &Connection) -> Result<(), Broken> {
         let declaring = channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Direct, options, FieldTable::default());
         ask("declare the exchange", ANSWER_WITHIN, declaring).await
     };
-    match declare(true).await {
-        Err(error) if is_missing(&error) => declare(false).await,
-        found => found,
+    match declare(false).await {
+        Err(error) if is_not_ours_to_declare(&error) => declare(true).await,
+        declared => declared,
     }
 }
 
@@ -63,9 +63,9 @@ async fn queue(connection: &Connection, name: &str, arguments: FieldTable) -> Re
         ask("declare a queue", ANSWER_WITHIN, declaring).await?;
         Ok::<_, Broken>(channel)
     };
-    let channel = match declare(true).await {
-        Err(error) if is_missing(&error) => declare(false).await?,
-        found => found?,
+    let channel = match declare(false).await {
+        Err(error) if is_not_ours_to_declare(&error) => declare(true).await?,
+        declared => declared?,
     };
     let binding = channel.queue_bind(name.into(), EXCHANGE.into(), name.into(), QueueBindOptions::default(), FieldTable::default());
     ask("bind a queue", ANSWER_WITHIN, binding).await
@@ -84,10 +84,10 @@ fn limited(length_max: i64, overflow: &str) -> FieldTable {
     arguments
 }
 
-/// 404: there is no such thing.
-fn is_missing(error: &Broken) -> bool {
+/// 403: we may not; 406: it exists, and otherwise than we would have it. Either closes the channel, so this is asked once.
+fn is_not_ours_to_declare(error: &Broken) -> bool {
     let Broken::Failed(error) = error else { return false };
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if [403, 406].contains(&error.get_id()))
 }
 
 #[cfg(test)]
