@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use harness::{Broker, until};
+use harness::{Broker, Dice, until};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use model::RecordId;
 use model::wakeup::Wakeup;
@@ -67,7 +67,7 @@ pub fn rabbit(url: &str, destination: &str, consume: bool) -> Queue {
         name: "a test".to_owned(),
         destinations: vec![destination.to_owned()],
         consume,
-        chance: || 0.5,
+        chance: || Dice::new(harness::now().0.cast_unsigned()).unit(),
     };
     Queue::rabbit(settings)
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::link::{ANSWER_WITHIN, Broken, Link, ask, channel};
 use super::topology::{self, queue_of};
@@ -20,6 +21,9 @@ use crate::{Held, Receipt, State, Unsettled, count, wire};
 
 /// How long an acknowledgement may take to be written.
 const ACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a consumer is quiet before it is asked about.
+const CHECK_AFTER: Duration = Duration::from_secs(10);
 
 /// Takes wakeups for this process's workers.
 pub(super) struct Consumer {
@@ -107,7 +111,7 @@ impl Running<'_> {
             let opened = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                opened = Consuming::open(connection, destination) => opened,
+                opened = Consuming::open(connection, destination, self.consumer.settings.chance) => opened,
             };
             let ended = match opened {
                 Ok(consuming) => {
@@ -142,6 +146,7 @@ impl Running<'_> {
 
 /// A consumer on a channel of its own: one that was cancelled leaves nothing behind for the next (traps.md 2).
 struct Consuming {
+    queue: String,
     channel: Channel,
     deliveries: lapin::Consumer,
     unsettled: Tags,
@@ -150,12 +155,13 @@ struct Consuming {
 enum Next {
     Stop,
     Settled,
+    Quiet,
     Delivery { tag: u64, body: Vec<u8> },
 }
 
 impl Consuming {
-    async fn open(connection: &Connection, destination: &str) -> Result<Self, Broken> {
-        topology::deliver_queue(connection, destination).await?;
+    async fn open(connection: &Connection, destination: &str, chance: fn() -> f64) -> Result<Self, Broken> {
+        topology::deliver_queue(connection, destination, chance).await?;
         let channel = channel(connection).await?;
         // For each consumer: a quorum queue takes no limit for all of them.
         let qos = BasicQosOptions { global: false };
@@ -164,7 +170,7 @@ impl Consuming {
             channel.basic_consume(queue_of(destination).into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let deliveries = ask("consume", ANSWER_WITHIN, consuming).await?;
         tracing::info!(destination, "taking wakeups");
-        Ok(Self { channel, deliveries, unsettled: Tags::default() })
+        Ok(Self { queue: queue_of(destination), channel, deliveries, unsettled: Tags::default() })
     }
 
     async fn run(mut self, held: &mpsc::Sender<Held>, stop: &mut watch::Receiver<bool>) -> Result<(), Broken> {
@@ -179,9 +185,11 @@ impl Consuming {
                     let Delivery { delivery_tag: tag, data: body, .. } = delivery.transpose()?.ok_or(Broken::Cancelled)?;
                     Next::Delivery { tag, body }
                 }
+                () = sleep(CHECK_AFTER) => Next::Quiet,
             };
             match next {
                 Next::Settled => {}
+                Next::Quiet => self.check().await?,
                 Next::Stop => {
                     while let Ok(tag) = settled.try_recv() {
                         done.push(tag);
@@ -207,6 +215,16 @@ impl Consuming {
             }
             self.acknowledge(done).await?;
         }
+    }
+
+    /// Nothing has come for a while. A queue that was deleted and declared again in one breath, or that got a new leader, may have
+    /// forgotten its consumers without telling them (measured, 3.10.8; traps.md 2).
+    async fn check(&self) -> Result<(), Broken> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asking = self.channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default());
+        let queue = ask("tell how a queue is", ANSWER_WITHIN, asking).await?;
+        let kept_from_us = queue.message_count() > 0 && self.unsettled.0.is_empty();
+        if queue.consumer_count() == 0 || kept_from_us { Err(Broken::Forgotten) } else { Ok(()) }
     }
 
     async fn acknowledge(&mut self, done: Vec<u64>) -> Result<(), Broken> {

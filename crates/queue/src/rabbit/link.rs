@@ -32,6 +32,10 @@ pub(super) enum Broken {
     Silent { what: &'static str, within: Duration },
     #[error("the connection ended")]
     Ended,
+    #[error("a queue was gone; it is declared again")]
+    Missing,
+    #[error("the broker has wakeups for us and does not send them, or no longer knows that we consume")]
+    Forgotten,
     #[error("the broker cancelled the consumer: its queue was deleted or is moving")]
     Cancelled,
 }

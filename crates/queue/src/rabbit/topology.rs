@@ -1,11 +1,15 @@
 //! What there is at the broker: exchange `onceward`, one durable quorum queue for each destination, one for dead letters.
 //!
-//! What exists with other arguments is taken as it is: an operator may have declared it in another way, for reasons of their own, and may
-//! have forbidden us to declare anything.
+//! Everything is looked for before it is declared: what exists with other arguments is taken as it is, because an operator may have
+//! declared it in another way, for reasons of their own, and may have forbidden us to declare anything.
+
+use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Connection, ErrorKind, ExchangeKind};
+
+use tokio::time::sleep;
 
 use super::link::{ANSWER_WITHIN, Broken, ask, channel};
 
@@ -18,8 +22,14 @@ const WAKEUPS_MAX: i64 = 50_000;
 const DEAD_LETTERS_MAX: i64 = 50_000;
 /// Bytes of either.
 const BYTES_MAX: i64 = 64 << 20;
+/// How far apart those who find a queue missing declare it, at most: RabbitMQ 3.10 fails with an internal error, or hangs, where several
+/// declare the same quorum queue at once, as a fleet does that starts on a new broker.
+const APART: Duration = Duration::from_millis(500);
 /// The longest name of a queue in AMQP 0-9-1.
 const NAME_BYTES_MAX: usize = 255;
+
+/// Draws numbers in 0..1.
+type Chance = fn() -> f64;
 
 /// The queue of a destination, which is also its routing key.
 pub(super) fn queue_of(destination: &str) -> String {
@@ -39,23 +49,23 @@ pub(super) async fn exchange(connection: &Connection) -> Result<(), Broken> {
         let declaring = channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Direct, options, FieldTable::default());
         ask("declare the exchange", ANSWER_WITHIN, declaring).await
     };
-    match declare(false).await {
-        Err(error) if is_not_ours_to_declare(&error) => declare(true).await,
-        declared => declared,
+    match declare(true).await {
+        Err(error) if is_missing(&error) => declare(false).await,
+        found => found,
     }
 }
 
 /// Sees to it that a destination's queue exists and is bound.
-pub(super) async fn deliver_queue(connection: &Connection, destination: &str) -> Result<(), Broken> {
-    queue(connection, &queue_of(destination), limited(WAKEUPS_MAX, "reject-publish")).await
+pub(super) async fn deliver_queue(connection: &Connection, destination: &str, chance: Chance) -> Result<(), Broken> {
+    queue(connection, chance, &queue_of(destination), limited(WAKEUPS_MAX, "reject-publish")).await
 }
 
 /// Sees to it that the queue of dead letters exists and is bound.
-pub(super) async fn dead_letters_queue(connection: &Connection) -> Result<(), Broken> {
-    queue(connection, DEAD_LETTERS, limited(DEAD_LETTERS_MAX, "drop-head")).await
+pub(super) async fn dead_letters_queue(connection: &Connection, chance: Chance) -> Result<(), Broken> {
+    queue(connection, chance, DEAD_LETTERS, limited(DEAD_LETTERS_MAX, "drop-head")).await
 }
 
-async fn queue(connection: &Connection, name: &str, arguments: FieldTable) -> Result<(), Broken> {
+async fn queue(connection: &Connection, chance: Chance, name: &str, arguments: FieldTable) -> Result<(), Broken> {
     let declare = async |passive| {
         let options = QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
         let channel = channel(connection).await?;
@@ -63,9 +73,14 @@ async fn queue(connection: &Connection, name: &str, arguments: FieldTable) -> Re
         ask("declare a queue", ANSWER_WITHIN, declaring).await?;
         Ok::<_, Broken>(channel)
     };
-    let channel = match declare(false).await {
-        Err(error) if is_not_ours_to_declare(&error) => declare(true).await?,
-        declared => declared?,
+    let mut found = declare(true).await;
+    if matches!(&found, Err(error) if is_missing(error)) {
+        sleep(APART.mul_f64(chance().clamp(0.0, 1.0))).await;
+        found = declare(true).await;
+    }
+    let channel = match found {
+        Err(error) if is_missing(&error) => declare(false).await?,
+        found => found?,
     };
     let binding = channel.queue_bind(name.into(), EXCHANGE.into(), name.into(), QueueBindOptions::default(), FieldTable::default());
     ask("bind a queue", ANSWER_WITHIN, binding).await
@@ -84,10 +99,10 @@ fn limited(length_max: i64, overflow: &str) -> FieldTable {
     arguments
 }
 
-/// 403: we may not; 406: it exists, and otherwise than we would have it. Either closes the channel, so this is asked once.
-fn is_not_ours_to_declare(error: &Broken) -> bool {
+/// 404: there is no such thing.
+fn is_missing(error: &Broken) -> bool {
     let Broken::Failed(error) = error else { return false };
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if [403, 406].contains(&error.get_id()))
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 #[cfg(test)]
