@@ -121,22 +121,25 @@ impl Broker {
     ///
     /// It refused.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = self.command("rabbitmqctl");
-        command.arg("--quiet").args(arguments).stdin(Stdio::null());
-        let what = arguments.join(" ");
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "rabbitmqctl {what}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        said
+        self.ask(arguments).await.unwrap_or_else(|said| panic!("rabbitmqctl {}: {said}", arguments.join(" ")))
     }
 
-    /// How many wait in a queue, are in consumers' hands, and how many consumers there are. `None`: there is no such queue.
+    /// How many wait in a queue, are in consumers' hands, and how many consumers there are. `None`: there is no such queue, or the broker
+    /// is too busy to tell.
     pub async fn queue(&self, name: &str) -> Option<[u64; 3]> {
-        let listed =
-            self.ctl(&["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged", "consumers"]).await;
+        let columns = ["list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged", "consumers"];
+        let listed = self.ask(&columns).await.inspect_err(|said| println!("the broker did not list its queues: {said}")).ok()?;
         let found = listed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'))?;
         let mut numbers = found.split('\t').map(|number| number.trim().parse().unwrap_or_default());
         Some([(); 3].map(|()| numbers.next().unwrap_or_default()))
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = self.command("rabbitmqctl");
+        command.arg("--quiet").args(arguments).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
     }
 
     fn command(&self, script: &str) -> Command {

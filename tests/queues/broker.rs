@@ -38,6 +38,10 @@ fn client_threads() -> usize {
     threads.filter(|thread| std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.starts_with("lapin"))).count()
 }
 
+async fn no_threads_stay() {
+    until("the client's threads to end with their connections", SOON, async || (client_threads() == 0).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_keeps_what_it_confirmed_and_is_found_again() {
     let mut broker = Broker::start();
@@ -67,7 +71,7 @@ async fn a_broker_that_is_killed_keeps_what_it_confirmed_and_is_found_again() {
     }
     carries_again("crm", &ends.sender, &ends.workers[0]).await;
     stops_in_time(&ends).await;
-    assert_eq!(client_threads(), 0, "the connections are gone with their threads");
+    no_threads_stay().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,7 +117,8 @@ async fn what_a_worker_had_in_hand_when_it_ended_goes_to_another_one() {
 async fn queues_that_are_purged_or_deleted_and_connections_that_are_closed_come_back() {
     let broker = Broker::start();
     let ends = Kind::Rabbit(broker.url()).open("crm", 0).await;
-    assert_eq!(broker.queue(QUEUE).await, Some([0, 0, 0]), "the sender declares it, for workers that come later");
+    // The sender declares it, for workers that come later.
+    waiting(&broker, QUEUE, [0, 0, 0]).await;
 
     // Purged.
     wake_all(&ends.sender, 0..20);
@@ -218,7 +223,7 @@ async fn a_broker_without_memory_takes_nothing_gives_all_it_has_and_holds_nobody
     })
     .await;
     stops_in_time(&ends).await;
-    until("the threads to end", SOON, async || (client_threads() == 0).then_some(())).await;
+    no_threads_stay().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,7 +249,7 @@ async fn a_frozen_broker_is_given_up_and_found_again_when_it_thaws() {
 
     broker.freeze();
     stops_in_time(&ends).await;
-    until("the threads to end", SOON, async || (client_threads() == 0).then_some(())).await;
+    no_threads_stay().await;
     broker.thaw();
 }
 

@@ -189,8 +189,9 @@ impl Destination {
         if calls_max == 0 && self.finished.is_empty() {
             return Ok(IDLE_MAX);
         }
-        if calls_max > 0 {
-            self.receipts.append(&mut self.bell.take());
+        // Those of a claim that the ledger refused stay, and bound what there is.
+        if calls_max > 0 && self.receipts.is_empty() {
+            self.receipts = self.bell.take();
         }
         let mut chance = self.settings.chance;
         let advanced = self.engine.advance(&self.target, &self.finished, calls_max, now, &mut chance).await?;

@@ -69,15 +69,9 @@ impl Consumer {
                 tokio::select! {
                     biased;
                     event = events.next() => if let Err(error) = event { break Err(error) },
-                    ended = loops.next() => match ended {
-                        Some(Ok(())) => {}
-                        Some(Err(error)) => break Err(error),
-                        // All of them were told to stop, or there never was one.
-                        None => {
-                            let _ = stop.wait_for(|stop| *stop).await;
-                            break Ok(());
-                        }
-                    },
+                    Some(ended) = loops.next(), if !loops.is_empty() => if let Err(error) = ended { break Err(error) },
+                    // They have been told as well, and have ended.
+                    _ = stop.wait_for(|stop| *stop), if loops.is_empty() => break Ok(()),
                 }
             }
         };
