@@ -229,12 +229,17 @@ async fn a_broker_without_memory_takes_nothing_gives_all_it_has_and_holds_nobody
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_is_given_up_and_found_again_when_it_thaws() {
     let broker = Broker::start();
-    let ends = Kind::Rabbit(format!("{}?heartbeat=2", broker.url())).open("crm", 1).await;
+    // The worker notices by the heartbeat that is missing; the sender, with one of 10 s, by what is not confirmed.
+    let worker = rabbit(&format!("{}?heartbeat=2", broker.url()), "crm", true);
+    let ends = Ends { sender: rabbit(&broker.url(), "crm", false), workers: vec![worker] };
+    ends.are(State::Up).await;
     carries_again("crm", &ends.sender, &ends.workers[0]).await;
 
     broker.freeze();
+    let frozen = Instant::now();
     assert!(wake_all(&ends.sender, 0..50) < Duration::from_secs(1));
     ends.are(State::Down).await;
+    assert!(frozen.elapsed() < Duration::from_secs(15), "noticed after {:?}", frozen.elapsed());
     assert!(counted("unconfirmed") > 0, "what was under way may have arrived or not, and is counted so");
     // Two attempts at least, each of which is accepted by the machine and answered by nobody.
     let begun = Instant::now();
