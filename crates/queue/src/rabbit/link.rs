@@ -114,12 +114,15 @@ impl Link {
 }
 
 impl Events {
-    /// What happens next.
+    /// What happens next. The client tells of a channel's errors here as well; those end what asked for the channel, not the connection.
     pub(super) async fn next(&mut self) -> Result<Event, Broken> {
-        match self.0.next().await {
-            Some(Event::Error(error)) => Err(error.into()),
-            Some(event) => Ok(event),
-            None => Err(Broken::Ended),
+        loop {
+            match self.0.next().await {
+                Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
+                Some(Event::Error(error)) => return Err(error.into()),
+                Some(event) => return Ok(event),
+                None => return Err(Broken::Ended),
+            }
         }
     }
 }
