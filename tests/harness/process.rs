@@ -21,7 +21,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// It ended, or said nothing for 20 s.
+    /// It ended, or said nothing for a minute.
     pub fn start<T: Send + 'static>(mut command: Command, log: &Path, ready: impl Fn(&str) -> Option<T> + Send + 'static) -> (Self, T) {
         let errors = File::options().create(true).append(true).open(log).unwrap();
         let program = command.get_program().to_string_lossy().into_owned();
@@ -43,7 +43,7 @@ impl Process {
             }
         });
         let process = Self { child, log: log.to_owned(), said };
-        let seen = told.recv_timeout(Duration::from_secs(20));
+        let seen = told.recv_timeout(Duration::from_secs(60));
         let seen = seen.unwrap_or_else(|_| panic!("{program} did not say that it is ready; it said:\n{}", process.tail()));
         (process, seen)
     }

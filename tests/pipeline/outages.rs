@@ -142,3 +142,23 @@ async fn a_burst_for_one_record_is_merged_and_one_for_many_shares_calls() {
     let calls = onceward.crm.calls(before).await;
     assert!(calls.len() <= 12, "200 events took {} calls: {calls:?}", calls.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_what_takes_too_long_is_told_once() {
+    let onceward = Onceward::with(Setup { more: "alert_after = \"1s\"", ..Setup::default() }).await;
+    onceward.admin.post("/api/destinations/salesforce/pause", &json!({ "reason": "to let it take long" })).await.ok();
+    send(&onceward, 0..3).await;
+    let overdue = async || {
+        let metrics = onceward.admin.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("onceward_deliveries_overdue{destination=\"salesforce\"} "))?;
+        line.trim().parse::<f64>().ok()
+    };
+    until("three deliveries are overdue", SOON, async || (overdue().await == Some(3.0)).then_some(())).await;
+    onceward.admin.post("/api/destinations/salesforce/resume", &json!({ "reason": "long enough" })).await.ok();
+    onceward.until_idle(SOON).await;
+    until("nothing is overdue any more", SOON, async || (overdue().await == Some(0.0)).then_some(())).await;
+    let log = onceward.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("has not ended in the time that its route allows")).collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told.iter().all(|line| line.contains("sales-ops") && line.contains("onceward trace dlv_")), "{told:#?}");
+}

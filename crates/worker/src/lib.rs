@@ -3,6 +3,7 @@
 //! For each destination one loop: settle what came back, claim what is due, make the calls, wait for a wakeup, a call's end or the next due
 //! time. What is true is in the ledger; a worker that dies loses nothing but time.
 
+mod bell;
 mod engine;
 mod metrics;
 mod overdue;

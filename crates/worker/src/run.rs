@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Class, Failure, Scope, Time};
-use queue::Queue;
+use queue::{DeadLetter, Held, Queue, Receipt};
 use store::{Advanced, Call, Finished, Store};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::bell::Bell;
 use crate::engine::{Engine, Target};
 use crate::metrics;
 use crate::overdue::Overdue;
@@ -40,11 +41,11 @@ const WAY_MAX: Duration = Duration::from_millis(100);
 
 /// Delivers until `stop` turns true, then ends what it has begun.
 pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::Receiver<bool>) {
-    let bells: BTreeMap<String, Arc<Notify>> = engine.targets.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
+    let bells: BTreeMap<String, Arc<Bell>> = engine.targets.keys().map(|name| (name.clone(), Arc::default())).collect();
     let mut loops = JoinSet::new();
     for (name, target) in engine.targets.iter() {
         let Some(bell) = bells.get(name).cloned() else { continue };
-        loops.spawn(Destination::new(engine.clone(), Arc::clone(target), settings.clone()).run(bell, stop.clone()));
+        loops.spawn(Destination::new(engine.clone(), Arc::clone(target), queue.clone(), bell, settings.clone()).run(stop.clone()));
     }
     loops.spawn(listen(queue, bells.clone(), stop.clone()));
     loops.spawn(sweep(engine, bells, settings, stop));
@@ -56,28 +57,31 @@ pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::
 }
 
 /// Passes wakeups on to the loop that they are for.
-async fn listen(queue: Queue, bells: BTreeMap<String, Arc<Notify>>, mut stop: watch::Receiver<bool>) {
+async fn listen(queue: Queue, bells: BTreeMap<String, Arc<Bell>>, mut stop: watch::Receiver<bool>) {
     loop {
-        let wakeup = tokio::select! {
+        let held = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            wakeup = queue.next() => wakeup,
+            held = queue.next() => held,
         };
-        let Some(wakeup) = wakeup else { return };
+        let Some(Held { wakeup, receipt }) = held else { return };
         match bells.get(&wakeup.destination) {
-            Some(bell) => bell.notify_one(),
-            None => ::metrics::counter!("onceward_wakeups_total", "result" => "unknown_destination").increment(1),
+            Some(bell) => bell.ring_for(receipt),
+            None => {
+                receipt.done();
+                ::metrics::counter!("onceward_wakeups_total", "result" => "unknown_destination").increment(1);
+            }
         }
     }
 }
 
 /// The net under every wakeup.
-async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Notify>>, settings: Settings, mut stop: watch::Receiver<bool>) {
+async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Bell>>, settings: Settings, mut stop: watch::Receiver<bool>) {
     let names: Vec<&str> = bells.keys().map(String::as_str).collect();
     let mut overdue = Overdue::default();
     loop {
         match engine.store.sweep((settings.now)(), &names).await {
-            Ok(wakeups) => wakeups.iter().filter_map(|wakeup| bells.get(&wakeup.destination)).for_each(|bell| bell.notify_one()),
+            Ok(wakeups) => wakeups.iter().filter_map(|wakeup| bells.get(&wakeup.destination)).for_each(|bell| bell.ring()),
             Err(error) => tracing::warn!(%error, "the sweep could not read the ledger; it tries again"),
         }
         overdue.look(&engine, (settings.now)()).await;
@@ -108,6 +112,10 @@ async fn make_way(store: &Store, stop: &mut watch::Receiver<bool>) {
 struct Destination {
     engine: Engine,
     target: Arc<Target>,
+    queue: Queue,
+    bell: Arc<Bell>,
+    // Of wakeups that no claim has followed yet.
+    receipts: Vec<Receipt>,
     settings: Settings,
     calls: JoinSet<Finished>,
     // A call whose future panicked is found again by its task.
@@ -117,11 +125,22 @@ struct Destination {
 }
 
 impl Destination {
-    fn new(engine: Engine, target: Arc<Target>, settings: Settings) -> Self {
-        Self { engine, target, settings, calls: JoinSet::new(), under_way: BTreeMap::new(), finished: Vec::new(), state: "active" }
+    fn new(engine: Engine, target: Arc<Target>, queue: Queue, bell: Arc<Bell>, settings: Settings) -> Self {
+        Self {
+            engine,
+            target,
+            queue,
+            bell,
+            receipts: Vec::new(),
+            settings,
+            calls: JoinSet::new(),
+            under_way: BTreeMap::new(),
+            finished: Vec::new(),
+            state: "active",
+        }
     }
 
-    async fn run(mut self, bell: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut retry = LEDGER_RETRY;
         loop {
             let stopping = *stop.borrow();
@@ -149,7 +168,7 @@ impl Destination {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => {}
                 Some(ended) = self.calls.join_next_with_id(), if !self.calls.is_empty() => self.take(ended),
-                () = bell.notified() => {}
+                () = self.bell.rung() => {}
                 () = sleep(sleep_for), if !sleep_for.is_zero() => {}
                 // Due at once: only let others run first.
                 () = tokio::task::yield_now(), if sleep_for.is_zero() => {}
@@ -169,9 +188,16 @@ impl Destination {
         if calls_max == 0 && self.finished.is_empty() {
             return Ok(IDLE_MAX);
         }
+        // Those of a claim that the ledger refused stay, and bound what there is.
+        if calls_max > 0 && self.receipts.is_empty() {
+            self.receipts = self.bell.take();
+        }
         let mut chance = self.settings.chance;
         let advanced = self.engine.advance(&self.target, &self.finished, calls_max, now, &mut chance).await?;
         self.finished.clear();
+        if calls_max > 0 {
+            self.receipts.drain(..).for_each(Receipt::done);
+        }
         metrics::advanced(&self.target.name, &advanced, now);
         self.tell(&advanced, now);
         for call in advanced.calls {
@@ -225,7 +251,9 @@ impl Destination {
 
     /// Says once what people must know.
     fn tell(&mut self, advanced: &Advanced, now: Time) {
-        for ended in advanced.ended.iter().filter(|ended| ended.dead.is_some()) {
+        for (ended, reason) in advanced.ended.iter().filter_map(|ended| Some((ended, ended.dead?))) {
+            let (destination, object) = (self.target.name.clone(), ended.object.clone());
+            self.queue.dead_letter(DeadLetter { delivery: ended.delivery, destination, object, reason, at: now });
             tracing::warn!(destination = %self.target.name, object = %ended.object, delivery = %ended.delivery, reason = ended.outcome, "a delivery became a dead letter");
         }
         let state = advanced.destination.state(now);

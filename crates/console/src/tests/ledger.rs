@@ -117,8 +117,8 @@ async fn a_dead_letter_is_mapped_again_and_goes_on_its_way_under_its_key() {
     let answer = house.admin.post(Role::Operator, &path, r#"{"reason":"mapped now"}"#).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert_eq!(answer.json()["result"], "replaced");
-    let wakeup = tokio::time::timeout(Duration::from_secs(5), house.console.queue.next()).await.unwrap().unwrap();
-    assert_eq!(wakeup.destination, "salesforce");
+    let held = tokio::time::timeout(Duration::from_secs(5), house.console.queue.next()).await.unwrap().unwrap();
+    assert_eq!(held.wakeup.destination, "salesforce");
 
     let event = house.admin.get(Role::Viewer, &format!("/api/events/{}", before["event"].as_str().unwrap())).await.json();
     assert_eq!(event["event"]["idempotency_key"], "demo|unknown|0");

@@ -136,7 +136,8 @@ pub fn run() -> ExitCode {
     let Cli { common, up, command } = Cli::parse();
     let context = Context { config: common.config, data: common.data, json: common.json, environment: configuration::environment() };
     let serves = matches!(command, None | Some(Command::Up(_) | Command::Sandbox(_)));
-    telemetry::log(if serves { "info" } else { "warn" });
+    // The queue says itself what became of its connections, and not at every attempt.
+    telemetry::log(if serves { "info,lapin=off" } else { "warn" });
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(dispatch(&context, up, command));

@@ -61,9 +61,12 @@ const EVENTS: Kind = Kind {
     next: next!("event"),
     lock: None,
     statements: &[
-        "delete from event where id > $1 and id <= $2 and not exists (select 1 from \
-         (select id, state from delivery where id between event.id and event.id + 63 order by id limit 64) d \
-         left join dead_letter l on l.delivery_id = d.id where d.state = 0 or l.delivery_id is not null)",
+        concat!(
+            "delete from event where id > $1 and id <= $2 and not exists (select 1 from ",
+            open!("event.id"),
+            ") and not exists (select 1 from (select delivery_id from dead_letter where delivery_id between event.id and event.id + 63 ",
+            "order by delivery_id limit 1) l)"
+        ),
         "delete from delivery where id > $1 and id <= $2 + 63 and not exists (select 1 from event e where e.id = (delivery.id & ~63::bigint))",
     ],
 };
