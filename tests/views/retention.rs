@@ -1,10 +1,12 @@
 //! What is dropped when it is old.
 
+use harness::{SOON, until};
 use model::EventId;
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection, Row};
 use store::{Disposition, Error, Reopen, Retained, Status};
 
-use crate::world::{ADA, Told, World, at, unmapped, wrote};
+use crate::world::{ADA, Arm, Told, World, at, refused, unmapped, wrote};
 
 pub async fn retention_drops_what_is_old_and_never_what_is_on_its_way(world: World) {
     let day = |days: u64| at(days * 86_400);
@@ -53,4 +55,31 @@ pub async fn retention_drops_what_is_old_and_never_what_is_on_its_way(world: Wor
     assert_eq!(row(open).await.unwrap().unwrap().0.deliveries[0].status, Status::Succeeded);
     assert_eq!(row(young).await.unwrap().unwrap().0.deliveries[0].status, Status::Succeeded);
     assert_eq!(retain(502).await, Retained { raw_events: 2, payloads: 2, events: 2, ..Retained::default() }, "the next pass has its turn");
+}
+
+/// A person's replay and retention meet on PostgreSQL: whoever opens a delivery again keeps its payload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_is_half_way_keeps_its_payload() {
+    let world = World::fresh(Arm::Postgres).await;
+    let id = world.accept(at(0), ADA).await.id;
+    world.work(at(1), &refused).await;
+    let mut person = PgConnection::connect(&world.url).await.unwrap();
+    let opened = format!(
+        "begin; delete from dead_letter where delivery_id = {0}; update delivery set state = 0, wake_at = 1, ended_at = null where id = {0}",
+        id.delivery(1).0
+    );
+    person.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(opened))).await.unwrap();
+    let store = world.store.clone();
+    let late = at(200 * 86_400);
+    let retention = tokio::spawn(async move { store.retain(late, at(0), late, at(0), 100).await.unwrap() });
+    let mut onlooker = PgConnection::connect(&world.url).await.unwrap();
+    until("retention to wait for the person, or to be through", SOON, async || {
+        let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting: i64 = onlooker.fetch_one(waits).await.unwrap().get(0);
+        (waiting > 0 || retention.is_finished()).then_some(())
+    })
+    .await;
+    person.execute("commit").await.unwrap();
+    assert_eq!(retention.await.unwrap().payloads, 0);
+    assert_eq!(world.store.event(late, id).await.unwrap().unwrap().1["event_id"], "demo:id-1");
 }
