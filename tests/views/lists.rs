@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Class, DeliveryId, EventId, RawEventId, Reason};
 use store::{DeadLetterFilter, EventFilter, Status};
 
-use crate::world::{ADA, Told, World, at, refused, steps, unmapped};
+use crate::world::{ADA, Told, World, at, refused, steps, unmapped, wrote};
 
 fn letters(limit: u32) -> DeadLetterFilter {
     DeadLetterFilter { limit, ..DeadLetterFilter::default() }
@@ -88,4 +88,23 @@ pub async fn events_are_listed_newest_first_with_their_deliveries(world: World) 
     assert_eq!((raw.events, raw.received_at, raw.body_sha256), (vec![row.id], at(0), vec![7; 32]));
     assert!(world.store.event(at(999), EventId(1)).await.unwrap().is_none());
     assert!(world.store.raw_event(RawEventId(1)).await.unwrap().is_none());
+}
+
+pub async fn what_has_been_open_for_long_is_listed_oldest_first(world: World) {
+    let mut ids = Vec::new();
+    for n in 0..3u64 {
+        let id = format!("id-{n}");
+        ids.push(world.accept(at(n * 100), Told { id: &id, ..ADA }).await.id.delivery(1));
+    }
+    let of = async |before: u64, limit: u32| {
+        let rows = world.store.open_since(at(before), limit).await.unwrap();
+        rows.into_iter().map(|row| row.delivery).collect::<Vec<_>>()
+    };
+    assert_eq!(of(200, 10).await, ids[..2]);
+    assert_eq!(of(999, 1).await, ids[..1]);
+    let row = world.store.open_since(at(1), 10).await.unwrap().remove(0);
+    assert_eq!((row.destination.as_str(), row.object.as_str(), row.owner.as_deref()), ("crm", "Lead", Some("sales")));
+    assert_eq!((row.source.as_str(), row.event_type.as_str(), row.received_at), ("demo", "lead.created", at(0)));
+    world.work(at(300), &wrote).await;
+    assert_eq!(of(999, 10).await, []);
 }

@@ -34,6 +34,7 @@ views! {
     lists {
         dead_letters_are_listed_by_what_is_asked_of_them_page_by_page
         events_are_listed_newest_first_with_their_deliveries
+        what_has_been_open_for_long_is_listed_oldest_first
     }
     numbers {
         gauges_know_queues_sources_and_destinations
