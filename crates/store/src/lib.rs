@@ -18,6 +18,7 @@ macro_rules! again {
     }};
 }
 
+mod columns;
 mod error;
 mod intake;
 pub mod memory;

@@ -1,27 +1,55 @@
 //! What people look at: never part of a decision. The memory ledger keeps no views.
 //!
-//! Reading uses connections of its own, so that nobody who looks holds up what is written.
+//! Reading uses connections or moments of its own, so that nobody who looks holds up what is written. A database's own folder spells the
+//! statements; what their rows mean is in the files below.
+
+pub(crate) mod dead_letters;
+pub(crate) mod events;
+pub(crate) mod find;
+pub(crate) mod numbers;
+pub(crate) mod overdue;
+pub(crate) mod rejected;
+pub(crate) mod retention;
+pub(crate) mod trace;
 
 use std::collections::BTreeMap;
 
 use model::{EventId, RawEventId, Reason, RejectedId, ReplayId, Time};
 use serde_json::Value;
 
-use crate::sqlite::Sqlite;
 use crate::types::*;
 use crate::{Arm, Error, Store};
+
+pub(crate) use numbers::Seen;
+pub(crate) use retention::Progress;
 
 /// What stands in an event's place once retention has dropped it.
 pub const PURGED: &str = "{}";
 
-impl Store {
-    fn viewed(&self) -> Result<&Sqlite, Error> {
-        match &self.arm {
-            Arm::Sqlite(sqlite) => Ok(sqlite),
-            Arm::Postgres(_) | Arm::Memory(_) => Err(Error::Refused("the memory ledger keeps no views".into())),
-        }
-    }
+/// The most rows of a page.
+const PAGE_MAX: u32 = 1_000;
 
+/// A page's size, within bounds.
+pub(crate) fn page(limit: u32) -> i64 {
+    i64::from(limit.clamp(1, PAGE_MAX))
+}
+
+fn unviewed() -> Error {
+    Error::Refused("the memory ledger keeps no views".into())
+}
+
+/// Looks at one moment of whichever ledger it is.
+macro_rules! look {
+    ($store:ident.$view:ident($($argument:expr),*)) => {
+        match &$store.arm {
+            Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.$view(conn, $($argument),*)).await,
+            Arm::Postgres(postgres) => postgres.moment().await?.$view($($argument),*).await,
+            Arm::Memory(_) => Err(unviewed()),
+        }
+    };
+}
+
+impl Store {
     /// Keeps a refused request, and drops the oldest of its source beyond the bounds. A memory ledger keeps none.
     ///
     /// # Errors
@@ -33,7 +61,8 @@ impl Store {
                 let source = sqlite.names(&[&rejected.source]).await?.id(&rejected.source)?;
                 sqlite.write(|conn| sqlite.keep_rejected(conn, now, source, rejected, bounds)).await
             }
-            Arm::Postgres(_) | Arm::Memory(_) => Ok(()),
+            Arm::Postgres(postgres) => postgres.keep_rejected(now, rejected, bounds).await,
+            Arm::Memory(_) => Ok(()),
         }
     }
 
@@ -45,7 +74,8 @@ impl Store {
     pub async fn source_existed(&self, name: &str) -> Result<bool, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.source_existed(conn, name)).await,
-            Arm::Postgres(_) | Arm::Memory(_) => Ok(false),
+            Arm::Postgres(postgres) => postgres.moment().await?.source_existed(name).await,
+            Arm::Memory(_) => Ok(false),
         }
     }
 
@@ -56,8 +86,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn trace(&self, _now: Time, x: &str) -> Result<Trace, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.trace(conn, x)).await
+        look!(self.trace(x))
     }
 
     /// Events, newest first.
@@ -66,8 +95,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn events(&self, _now: Time, filter: &EventFilter) -> Result<Vec<EventRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.events(conn, filter)).await
+        look!(self.events(filter))
     }
 
     /// One event: its row, its normalized JSON (an empty object once retention has dropped it), and the text of the mapping that made it.
@@ -76,8 +104,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn event(&self, _now: Time, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.event(conn, id)).await
+        look!(self.event(id))
     }
 
     /// A request as it came, sealed.
@@ -86,8 +113,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn raw_event(&self, id: RawEventId) -> Result<Option<RawEventRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.raw_event(conn, id)).await
+        look!(self.raw_event(id))
     }
 
     /// Dead letters, newest first by their deliveries' ids.
@@ -96,8 +122,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.dead_letters(conn, filter)).await
+        look!(self.dead_letters(filter))
     }
 
     /// How many dead letters fit; `limit` does not count.
@@ -106,8 +131,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.count_dead_letters(conn, filter)).await
+        look!(self.count_dead_letters(filter))
     }
 
     /// Records that a bulk replay begins.
@@ -124,8 +148,11 @@ impl Store {
         filter: &Value,
         matched: u64,
     ) -> Result<(), Error> {
-        let sqlite = self.viewed()?;
-        sqlite.write(|conn| sqlite.begin_replay(conn, now, id, actor, reason, filter, matched)).await
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.write(|conn| sqlite.begin_replay(conn, now, id, actor, reason, filter, matched)).await,
+            Arm::Postgres(postgres) => postgres.begin_replay(now, id, actor, reason, filter, matched).await,
+            Arm::Memory(_) => Err(unviewed()),
+        }
     }
 
     /// Records how far a bulk replay is; `finished_at` ends it.
@@ -134,8 +161,11 @@ impl Store {
     ///
     /// The ledger cannot be written.
     pub async fn note_replay(&self, id: ReplayId, reopened: u64, refused: u64, finished_at: Option<Time>) -> Result<(), Error> {
-        let sqlite = self.viewed()?;
-        sqlite.write(|conn| sqlite.note_replay(conn, id, reopened, refused, finished_at)).await
+        match &self.arm {
+            Arm::Sqlite(sqlite) => sqlite.write(|conn| sqlite.note_replay(conn, id, reopened, refused, finished_at)).await,
+            Arm::Postgres(postgres) => postgres.note_replay(id, reopened, refused, finished_at).await,
+            Arm::Memory(_) => Err(unviewed()),
+        }
     }
 
     /// A bulk replay.
@@ -144,8 +174,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn replay(&self, id: ReplayId) -> Result<Option<ReplayRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.replay(conn, id)).await
+        look!(self.replay(id))
     }
 
     /// Bulk replays that a stop or a crash broke off, oldest first; at most 100.
@@ -154,8 +183,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn unfinished_replays(&self) -> Result<Vec<ReplayRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.unfinished_replays(conn)).await
+        look!(self.unfinished_replays())
     }
 
     /// Every destination's state.
@@ -164,8 +192,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn destinations(&self, now: Time) -> Result<Vec<DestinationRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.destinations(conn, now)).await
+        look!(self.destinations(now))
     }
 
     /// The audit trail, newest first; `before` is the last seq of the page before. At most 1,000.
@@ -174,8 +201,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn audit_rows(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.audit_rows(conn, before, limit)).await
+        look!(self.audit_rows(before, limit))
     }
 
     /// Rejected requests, newest first. At most 1,000.
@@ -184,8 +210,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn rejected(&self, source: Option<&str>, limit: u32) -> Result<Vec<RejectedRow>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.rejected(conn, source, limit)).await
+        look!(self.rejected(source, limit))
     }
 
     /// A rejected request's sealed bytes.
@@ -194,8 +219,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn rejected_one(&self, id: RejectedId) -> Result<Option<NewRejected>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.rejected_one(conn, id)).await
+        look!(self.rejected_one(id))
     }
 
     /// Open deliveries whose events arrived before a moment; at most 1,000. A memory ledger has none to show.
@@ -206,7 +230,8 @@ impl Store {
     pub async fn open_since(&self, before: Time, limit: u32) -> Result<Vec<LongOpen>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.read(|conn| sqlite.open_since(conn, before, limit)).await,
-            Arm::Postgres(_) | Arm::Memory(_) => Ok(Vec::new()),
+            Arm::Postgres(postgres) => postgres.moment().await?.open_since(before, limit).await,
+            Arm::Memory(_) => Ok(Vec::new()),
         }
     }
 
@@ -216,8 +241,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn gauges(&self, now: Time) -> Result<Gauges, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.gauges(conn, now)).await
+        look!(self.gauges(now))
     }
 
     /// Counts of deliveries by status since a moment: for the overview. Statuses without any are left out.
@@ -226,8 +250,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn counts(&self, since: Time) -> Result<BTreeMap<String, u64>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.counts(conn, since)).await
+        look!(self.counts(since))
     }
 
     /// Counts of dead letters by reason.
@@ -236,8 +259,7 @@ impl Store {
     ///
     /// The ledger cannot be read.
     pub async fn dead_letter_reasons(&self) -> Result<BTreeMap<Reason, u64>, Error> {
-        let sqlite = self.viewed()?;
-        sqlite.read(|conn| sqlite.dead_letter_reasons(conn)).await
+        look!(self.dead_letter_reasons())
     }
 
     /// T18: one step of retention, over at most `limit` rows of each kind. Drops the sealed bytes of requests from before `raw_before`,
@@ -259,7 +281,8 @@ impl Store {
     ) -> Result<Retained, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.retain(now, [raw_before, payload_before, keys_before], limit).await,
-            Arm::Postgres(_) | Arm::Memory(_) => Ok(Retained::default()),
+            Arm::Postgres(postgres) => postgres.retain(now, [raw_before, payload_before, keys_before], limit).await,
+            Arm::Memory(_) => Ok(Retained::default()),
         }
     }
 }

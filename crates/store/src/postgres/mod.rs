@@ -2,6 +2,7 @@
 
 mod read;
 pub mod tx;
+mod views;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -38,6 +39,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[("0001_ledger", include_str!("../../..
 pub struct Postgres {
     pub(super) pool: PgPool,
     names: Arc<Mutex<BTreeMap<String, i64>>>,
+    seen: Arc<Mutex<crate::views::Seen>>,
+    retained: Arc<Mutex<crate::views::Progress>>,
 }
 
 impl Postgres {
@@ -72,7 +75,7 @@ impl Postgres {
             })
             .connect_with(options)
             .await?;
-        let postgres = Self { pool, names: Arc::default() };
+        let postgres = Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default() };
         postgres.check_server().await?;
         Ok(postgres)
     }

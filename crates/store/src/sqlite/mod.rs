@@ -40,8 +40,8 @@ pub struct Sqlite {
     writer: Arc<Mutex<Connection>>,
     readers: Arc<Readers>,
     names: Arc<StdMutex<BTreeMap<String, i64>>>,
-    seen: Arc<StdMutex<views::Seen>>,
-    retained: Arc<StdMutex<views::Progress>>,
+    seen: Arc<StdMutex<crate::views::Seen>>,
+    retained: Arc<StdMutex<crate::views::Progress>>,
     // Held for its lock: two processes on one file would both believe that they are the only one.
     _lock: Option<Arc<File>>,
 }

@@ -1,11 +1,13 @@
 //! Rows to members and back: what every statement over a table agrees on.
 
 use model::record::{Body, Doubt, Lease, Record, State};
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, RecordId, Time};
 
-use super::row::{Row, bytes, get, json, word};
+use super::row::{json, word};
 use crate::Error;
-use crate::rows::{Delivery, DeliveryState, Event, RecordEntry};
+use crate::rows::{Event, RecordEntry};
+
+pub(super) use crate::columns::{delivery, event, mode, text};
 
 /// Selects records with everything that [`record_entry`] reads, in its order; the rest of the statement follows.
 macro_rules! records {
@@ -66,66 +68,6 @@ pub(super) fn record_entry(row: &rusqlite::Row<'_>) -> Result<RecordEntry, Error
             body: body.unwrap_or_default(),
         },
     })
-}
-
-pub(super) fn mode(number: i64, id: i64) -> Result<model::event::Mode, Error> {
-    use model::event::Mode;
-    let found = [Mode::CreateOnly, Mode::UpdateOnly, Mode::Upsert].into_iter().find(|mode| *mode as i64 == number);
-    word(found, "delivery", "mode", id, number)
-}
-
-pub(super) fn delivery(row: &Row) -> Result<Delivery, Error> {
-    use model::protocol::Outcome;
-    let id: i64 = get(row, "id")?;
-    let state: i64 = get(row, "state")?;
-    let generation: i64 = get(row, "generation")?;
-    let outcome: Option<i64> = get(row, "outcome")?;
-    Ok(Delivery {
-        id: DeliveryId(id),
-        record: get::<Option<i64>>(row, "record_id")?.map(RecordId),
-        destination: get(row, "destination")?,
-        object: get(row, "object")?,
-        mode: mode(get(row, "mode")?, id)?,
-        state: word(DeliveryState::ALL.into_iter().find(|known| *known as i64 == state), "delivery", "state", id, state)?,
-        generation: word(u32::try_from(generation).ok(), "delivery", "generation", id, generation)?,
-        wake_at: get::<Option<i64>>(row, "wake_at")?.map(Time),
-        outcome: outcome.and_then(|number| {
-            [Outcome::Applied, Outcome::Unchanged, Outcome::Superseded].into_iter().find(|outcome| *outcome as i64 == number)
-        }),
-        ended_at: get::<Option<i64>>(row, "ended_at")?.map(Time),
-        call: get::<Option<i64>>(row, "call_id")?.map(CallId),
-        owner: get(row, "owner")?,
-        superseded_by: get::<Option<i64>>(row, "superseded_by")?.map(DeliveryId),
-    })
-}
-
-pub(super) fn event(row: &Row) -> Result<Event, Error> {
-    let id: i64 = get(row, "id")?;
-    let trust: i64 = get(row, "trust")?;
-    let flags: i64 = get(row, "flags")?;
-    let warnings: Option<&str> = get(row, "warnings")?;
-    Ok(Event {
-        id: EventId(id),
-        source: get(row, "source")?,
-        key: get(row, "key")?,
-        event_type: get(row, "event_type")?,
-        occurred_at: Time(get(row, "occurred_at")?),
-        received_at: Time(get(row, "received_at")?),
-        trust: word(u8::try_from(trust).ok(), "event", "trust", id, trust)?,
-        mapping_version: get(row, "mapping_version")?,
-        content_hash: bytes(get(row, "content_hash")?, "event", "content_hash", id)?,
-        ignored: flags & 1 != 0,
-        fallback_key: flags & 2 != 0,
-        raw_event: model::RawEventId(get(row, "raw_event_id")?),
-        correlation_id: get(row, "correlation_id")?,
-        warnings: warnings.map(|text| json(text, "event", "warnings", id)).transpose()?.unwrap_or_default(),
-        normalized: get(row, "normalized")?,
-    })
-}
-
-/// JSON for a statement's one parameter.
-pub(super) fn text(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Refused(format!("a value cannot be written as JSON: {error}")))
 }
 
 pub(super) fn ids(values: impl Iterator<Item = i64>) -> String {

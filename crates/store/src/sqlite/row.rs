@@ -7,6 +7,9 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
 use crate::Error;
+use crate::columns::{Cell, Column, Columns};
+
+pub use crate::columns::{bytes, get, json, word};
 
 /// One value of a row that is to be inserted.
 pub enum Val<'a> {
@@ -69,60 +72,32 @@ pub struct Row {
     values: Vec<Value>,
 }
 
-/// What a column can be read as.
-pub trait Column<'r>: Sized {
-    fn of(value: &'r Value) -> Option<Self>;
-}
-
-impl Column<'_> for i64 {
-    fn of(value: &Value) -> Option<Self> {
-        if let Value::Integer(number) = value { Some(*number) } else { None }
-    }
-}
-
-impl<'r> Column<'r> for &'r str {
-    fn of(value: &'r Value) -> Option<Self> {
-        if let Value::Text(text) = value { Some(text) } else { None }
-    }
-}
-
-impl<'r> Column<'r> for &'r [u8] {
-    fn of(value: &'r Value) -> Option<Self> {
-        if let Value::Blob(bytes) = value { Some(bytes) } else { None }
-    }
-}
-
-impl Column<'_> for String {
-    fn of(value: &Value) -> Option<Self> {
-        <&str>::of(value).map(str::to_owned)
-    }
-}
-
-impl Column<'_> for Vec<u8> {
-    fn of(value: &Value) -> Option<Self> {
-        <&[u8]>::of(value).map(<[u8]>::to_vec)
-    }
-}
-
-impl<'r, T: Column<'r>> Column<'r> for Option<T> {
-    fn of(value: &'r Value) -> Option<Self> {
-        if *value == Value::Null { Some(None) } else { T::of(value).map(Some) }
+impl Columns for Row {
+    fn cell(&self, column: &str) -> Result<Cell<'_>, Error> {
+        self.place(self.names.iter().position(|name| name == column).unwrap_or(usize::MAX))
     }
 }
 
 impl Row {
-    /// A column by its place in the statement.
-    pub fn at<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, Error> {
-        self.values.get(place).and_then(T::of).ok_or_else(|| {
-            let name = self.names.get(place).map_or("(there is none)", String::as_str);
-            Error::Unavailable(format!("column {place} of a row, {name}, is not of the kind that this version reads"))
+    fn place(&self, place: usize) -> Result<Cell<'_>, Error> {
+        Ok(match self.values.get(place) {
+            Some(Value::Integer(number)) => Cell::Int(*number),
+            Some(Value::Text(text)) => Cell::Text(text),
+            Some(Value::Blob(bytes)) => Cell::Blob(bytes),
+            Some(Value::Null) => Cell::Null,
+            Some(Value::Real(_)) | None => return Err(self.unreadable(place)),
         })
     }
-}
 
-/// A column that the schema promises.
-pub fn get<'r, T: Column<'r>>(row: &'r Row, column: &str) -> Result<T, Error> {
-    row.at(row.names.iter().position(|name| name == column).unwrap_or(usize::MAX))
+    /// A column by its place in the statement.
+    pub fn at<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, Error> {
+        T::of(self.place(place)?).ok_or_else(|| self.unreadable(place))
+    }
+
+    fn unreadable(&self, place: usize) -> Error {
+        let name = self.names.get(place).map_or("(there is none)", String::as_str);
+        Error::Unavailable(format!("column {place} of a row, {name}, is not of the kind that this version reads"))
+    }
 }
 
 /// Every row that a statement selects. Its text is prepared once and kept.
@@ -173,19 +148,4 @@ pub fn blob<'r>(row: &'r rusqlite::Row<'_>, place: usize) -> Result<&'r [u8], Er
 /// A column's text, where it lies.
 pub fn text_of<'r>(row: &'r rusqlite::Row<'_>, place: usize) -> Result<&'r str, Error> {
     Ok(row.get_ref(place)?.as_str().map_err(rusqlite::Error::from)?)
-}
-
-/// A number that stands for a word of ours.
-pub fn word<T>(found: Option<T>, table: &'static str, column: &'static str, id: i64, number: impl ToString) -> Result<T, Error> {
-    found.ok_or_else(|| Error::Inconsistent { table, column, id, found: number.to_string() })
-}
-
-/// Sixteen or thirty-two bytes.
-pub fn bytes<const N: usize>(found: &[u8], table: &'static str, column: &'static str, id: i64) -> Result<[u8; N], Error> {
-    found.try_into().map_err(|_| Error::Inconsistent { table, column, id, found: format!("{} bytes", found.len()) })
-}
-
-/// JSON that we wrote.
-pub fn json<T: serde::de::DeserializeOwned>(text: &str, table: &'static str, column: &'static str, id: i64) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Inconsistent { table, column, id, found: error.to_string() })
 }

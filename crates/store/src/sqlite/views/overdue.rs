@@ -1,14 +1,15 @@
 //! Open deliveries that have been on their way for long.
 
-use model::{DeliveryId, IdGenerator, Time};
+use model::{IdGenerator, Time};
 
 use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
-use super::super::row::{Row, all, get};
-use super::page;
+use super::super::row::all;
 use crate::Error;
 use crate::types::LongOpen;
+use crate::views::overdue::long_open;
+use crate::views::page;
 
 impl Sqlite {
     /// Those whose events arrived before a moment, oldest first. The time is in the id, and the index of open deliveries begins with it.
@@ -17,17 +18,6 @@ impl Sqlite {
                    join name n on n.id = d.destination_id join name o on o.id = d.object_id join event e on e.id = (d.id & ~63) \
                    join name s on s.id = e.source_id where d.state = 0 and d.id < ? order by d.destination_id, d.id limit ?";
         let rows = all(conn, sql, params![IdGenerator::floor(before), page(limit)])?;
-        let row = |row: &Row| {
-            Ok(LongOpen {
-                delivery: DeliveryId(get(row, "id")?),
-                destination: get(row, "destination")?,
-                object: get(row, "object")?,
-                owner: get(row, "owner")?,
-                source: get(row, "source")?,
-                event_type: get(row, "event_type")?,
-                received_at: Time(get(row, "received_at")?),
-            })
-        };
-        rows.iter().map(row).collect()
+        rows.iter().map(long_open).collect()
     }
 }

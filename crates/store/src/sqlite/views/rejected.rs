@@ -5,10 +5,11 @@ use model::{RejectedId, Time};
 use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
-use super::super::row::{Row, all, bytes, get, json, optional, run, word};
-use super::{count, page, time};
+use super::super::row::{all, optional, run};
 use crate::Error;
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
+use crate::views::page;
+use crate::views::rejected::{audit, listed, whole};
 
 impl Sqlite {
     pub fn keep_rejected(&self, conn: &Connection, now: Time, source: i64, new: &NewRejected, bounds: RejectedBounds) -> Result<(), Error> {
@@ -44,23 +45,13 @@ impl Sqlite {
                       where s.text = ?1 order by r.id desc limit ?2";
         let sql = if source.is_some() { of_one } else { of_all };
         let rows = all(conn, sql, params![source, page(limit)])?;
-        let shown = rows.iter().map(|row| {
-            Ok(RejectedRow {
-                id: RejectedId(get(row, "id")?),
-                source: get(row, "source")?,
-                at: time(row, "at")?.unwrap_or_default(),
-                reason: get(row, "reason")?,
-                diagnosis: get(row, "diagnosis")?,
-                body_bytes: count(get(row, "body_bytes")?),
-            })
-        });
-        shown.collect()
+        rows.iter().map(listed).collect()
     }
 
     pub fn rejected_one(&self, conn: &Connection, id: RejectedId) -> Result<Option<NewRejected>, Error> {
         let sql = "select r.*, s.text as source from rejected r join name s on s.id = r.source_id where r.id = ?";
         let row = optional(conn, sql, params![id.0])?;
-        row.as_ref().map(|row| whole(row, id)).transpose()
+        row.as_ref().map(whole).transpose()
     }
 
     pub fn source_existed(&self, conn: &Connection, name: &str) -> Result<bool, Error> {
@@ -73,33 +64,4 @@ impl Sqlite {
         let rows = all(conn, sql, params![before.unwrap_or(i64::MAX), page(limit)])?;
         rows.iter().map(audit).collect()
     }
-}
-
-fn whole(row: &Row, id: RejectedId) -> Result<NewRejected, Error> {
-    let key: i64 = get(row, "key_id")?;
-    Ok(NewRejected {
-        id,
-        source: get(row, "source")?,
-        at: time(row, "at")?.unwrap_or_default(),
-        reason: get(row, "reason")?,
-        diagnosis: get(row, "diagnosis")?,
-        body_bytes: count(get(row, "body_bytes")?),
-        body_sha256: bytes(get(row, "body_sha256")?, "rejected", "body_sha256", id.0)?,
-        key_id: word(u32::try_from(key).ok(), "rejected", "key_id", id.0, key)?,
-        sealed: get(row, "sealed")?,
-    })
-}
-
-/// A row of the audit trail.
-pub fn audit(row: &Row) -> Result<AuditRow, Error> {
-    let seq: i64 = get(row, "seq")?;
-    Ok(AuditRow {
-        seq,
-        at: time(row, "at")?.unwrap_or_default(),
-        actor: get(row, "actor")?,
-        action: get(row, "action")?,
-        subject: get(row, "subject")?,
-        detail: json(get(row, "detail")?, "audit", "detail", seq)?,
-        hash: hex::encode(get::<&[u8]>(row, "hash")?),
-    })
 }

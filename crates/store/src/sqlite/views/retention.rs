@@ -1,29 +1,16 @@
-//! T18: what is old is dropped, in small steps.
-//!
-//! Each kind has its own place, up to which it was looked at: rows that were dropped already are not read again and again. The
-//! time is in the id, so that a step is a range of ids.
+//! T18 on SQLite: one writer, so that what a statement sees is what is so.
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use model::{IdGenerator, Time};
 
 use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
-use super::super::row::{get, one, run};
+use super::super::row::{one, run};
 use crate::Error;
 use crate::types::Retained;
-
-/// A pass begins anew from the oldest row after this, for what was on its way when its turn came.
-const PASS: Duration = Duration::from_secs(86_400);
-
-/// How far retention has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    began: Option<Time>,
-    places: [i64; 6],
-}
+use crate::views::retention::{self, KINDS, floors, retained};
 
 /// One kind of row: which of its ids come next, and what is done to those between two of them.
 struct Kind {
@@ -67,23 +54,16 @@ const EMPTY_REQUESTS: Kind = Kind {
          (select 1 from json_each(raw_event.events) j cross join event e on e.id = j.value)"],
 };
 
+/// In the order of [`Progress`](retention::Progress).
+const ALL: [&Kind; KINDS] = [&RAW_EVENTS, &PAYLOADS, &CALLS, &REJECTED, &EVENTS, &EMPTY_REQUESTS];
+
 impl Sqlite {
-    pub async fn retain(&self, now: Time, [raw, payload, keys]: [Time; 3], limit: u32) -> Result<Retained, Error> {
-        let mut progress = *self.retained.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.began.is_none_or(|began| began > now || now.since(began) >= PASS) {
-            progress = Progress { began: Some(now), ..Progress::default() };
-        }
-        let kinds = [
-            (&RAW_EVENTS, IdGenerator::floor(raw)),
-            (&PAYLOADS, IdGenerator::floor(payload)),
-            (&CALLS, self.read(|conn| calls_before(conn, IdGenerator::floor(payload))).await?),
-            (&REJECTED, IdGenerator::floor(raw)),
-            (&EVENTS, IdGenerator::floor(keys)),
-            (&EMPTY_REQUESTS, IdGenerator::floor(keys)),
-        ];
-        let mut done = [0; 6];
+    pub async fn retain(&self, now: Time, before: [Time; 3], limit: u32) -> Result<Retained, Error> {
+        let mut progress = self.retained.lock().unwrap_or_else(PoisonError::into_inner).at(now);
+        let calls = self.read(|conn| calls_before(conn, IdGenerator::floor(before[1]))).await?;
+        let mut done = [0; KINDS];
         let mut more = false;
-        for ((place, done), (kind, before)) in progress.places.iter_mut().zip(&mut done).zip(kinds) {
+        for (((kind, before), place), done) in ALL.iter().zip(floors(before, calls)).zip(&mut progress.places).zip(&mut done) {
             let (to, full) = self.read(|conn| range(conn, kind, *place, before, limit)).await?;
             if to > *place {
                 *done = self.write(|conn| drop_between(conn, kind, *place, to)).await?;
@@ -92,16 +72,12 @@ impl Sqlite {
             more |= full;
         }
         *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-        let [raw_events, payloads, calls, rejected, events, _] = done;
-        Ok(Retained { raw_events, payloads, calls, events, rejected, more })
+        Ok(retained(done, more))
     }
 }
 
-/// The last of the next `limit` rows after `place` and before `before`, and whether there may be more.
 fn range(conn: &Connection, kind: &Kind, place: i64, before: i64, limit: u32) -> Result<(i64, bool), Error> {
-    let limit = i64::from(limit.max(1));
-    let row = one(conn, kind.next, params![place, before, limit])?;
-    Ok((get::<Option<i64>>(&row, "last")?.unwrap_or(place), get::<i64>(&row, "n")? >= limit))
+    retention::range(&one(conn, kind.next, params![place, before, i64::from(limit.max(1))])?, place, limit)
 }
 
 /// One transaction; returns what the first statement did.
@@ -114,10 +90,8 @@ fn drop_between(conn: &Connection, kind: &Kind, after: i64, to: i64) -> Result<u
     Ok(done.unwrap_or(0))
 }
 
-/// Calls of which nobody has heard yet are needed, however old: what they carried may still be in doubt.
 fn calls_before(conn: &Connection, before: i64) -> Result<i64, Error> {
     let sql = "select min(lease_call) as first from record where wake_at is not null and state = 3 \
                and exists (select 1 from call where id < ?)";
-    let row = one(conn, sql, params![before])?;
-    Ok(get::<Option<i64>>(&row, "first")?.map_or(before, |first| first.min(before)))
+    retention::calls_before(&one(conn, sql, params![before])?, before)
 }

@@ -1,65 +1,39 @@
-//! "What happened to X?": events, requests, calls and people's doings, put in order.
-
-use std::collections::{BTreeMap, BTreeSet};
-
-use model::{CallId, DeliveryId, EventId, RawEventId, RecordId, Time};
-use serde_json::{Map, Value, json as object};
+//! Where what happened to X is looked up.
 
 use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
-use super::super::read::{ids, record_entry, records, text};
-use super::super::row::{Row, all, get, json};
-use super::events::{disposition, load};
-use super::find::{FOUND_MAX, Found, find};
-use super::rejected::audit;
-use super::{count, time};
+use super::super::read::{ids, record_entry, records};
+use super::super::row::{all, get};
+use super::events::load;
+use super::find::find;
 use crate::Error;
-use crate::rows::{DeliveryState, RecordEntry};
-use crate::types::{DeliveryRow, EventRow, RecordRow, Status, Trace, TraceStep};
-
-const EVENTS_MAX: usize = 200;
-const RECORDS_MAX: usize = 200;
-const STEPS_MAX: usize = 2_000;
-/// Calls among which those are looked for whose end was never heard of: no record remembers them.
-const UNHEARD_AMONG: i64 = 20_000;
-/// Rows of one kind that are read for the steps.
-const ROWS_MAX: i64 = 2_000;
+use crate::columns::text;
+use crate::rows::RecordEntry;
+use crate::types::Trace;
+use crate::views::find::FOUND_MAX;
+use crate::views::trace::{ROWS_MAX, Story, UNHEARD_AMONG, named, shown};
 
 impl Sqlite {
     pub fn trace(&self, conn: &Connection, x: &str) -> Result<Trace, Error> {
-        let seen = self.seen(conn)?;
-        let mut found = find(conn, x, &seen)?;
-        let of_records = !found.records.is_empty();
-        if of_records {
+        let mut found = find(conn, x, &self.seen(conn)?)?;
+        if !found.records.is_empty() {
             let sql = "select distinct d.id & ~63 from json_each(?) j cross join delivery d on d.record_id = j.value order by 1 limit 201";
             let events = super::numbers(conn, sql, &ids(found.records.iter().copied()))?;
             found.events.extend(events);
         }
-        let wanted: Vec<i64> = found.events.iter().copied().take(EVENTS_MAX).collect();
-        let loaded = load(conn, &wanted)?;
-        let mut story = Story { truncated: found.events.len() > wanted.len(), ..Story::default() };
-        let mut named: BTreeSet<i64> = found.records.iter().copied().take(RECORDS_MAX).collect();
-        named.extend(loaded.rows.iter().flat_map(|event| &event.deliveries).filter_map(|delivery| delivery.record).map(|id| id.0));
-        story.truncated |= found.records.len() > RECORDS_MAX;
-        let entries = entries(conn, &named)?;
-        if entries.iter().any(|entry| found.records.contains(&entry.id.0) && entry.key.to_lowercase() == x.trim().to_lowercase()) {
-            found.note("record_key");
-        }
-        story.tell_requests(conn, &found, &loaded.rows)?;
-        for event in &loaded.rows {
-            story.tell_event(event, &loaded.ended_by);
-        }
-        let windows = windows(&loaded.rows, &entries, if of_records { Some(&found.records) } else { None });
-        story.tell_calls(conn, &entries, &windows, &loaded.rows, &loaded.ended_by)?;
-        story.tell_people(conn, &loaded.rows, &found)?;
-        let (steps, truncated) = story.in_order();
-        let records = entries.into_iter().map(record_row).collect();
-        Ok(Trace { found_as: found.as_what, events: loaded.rows, records, steps, truncated })
+        let loaded = load(conn, &shown(&found))?;
+        let entries = entries(conn, &named(&found, &loaded))?;
+        let mut story = Story::begin(x, found, loaded, entries);
+        tell_requests(conn, &mut story)?;
+        tell_calls(conn, &mut story)?;
+        let sql = "select a.* from json_each(?) j cross join audit a on a.subject = j.value order by a.seq limit ?";
+        story.tell_people(&all(conn, sql, params![text(&story.subjects())?, ROWS_MAX])?)?;
+        Ok(story.end())
     }
 }
 
-fn entries(conn: &Connection, wanted: &BTreeSet<i64>) -> Result<Vec<RecordEntry>, Error> {
+fn entries(conn: &Connection, wanted: &[i64]) -> Result<Vec<RecordEntry>, Error> {
     let sql = records!(
         "from json_each(?) j cross join record r on r.id = j.value join name d on d.id = r.destination_id \
          join name o on o.id = r.object_id join record_body b on b.record_id = r.id order by r.id"
@@ -68,338 +42,32 @@ fn entries(conn: &Connection, wanted: &BTreeSet<i64>) -> Result<Vec<RecordEntry>
     statement.query_and_then(params![ids(wanted.iter().copied())], record_entry)?.collect()
 }
 
-fn record_row(entry: RecordEntry) -> RecordRow {
-    let fields = entry.record.body.fields.0.into_iter().map(|(name, held)| {
-        let stamp = held.stamp;
-        (name, object!({ "value": held.value, "trust": stamp.trust, "occurred_at": stamp.occurred_at, "key": stamp.key }))
-    });
-    RecordRow {
-        id: entry.id,
-        destination: entry.destination,
-        object: entry.object,
-        key: entry.key,
-        crm_record_id: entry.record.crm_id,
-        state: entry.record.state.as_str().to_owned(),
-        wake_at: entry.record.wake_at,
-        attempts: entry.record.attempts,
-        fields: Value::Object(fields.collect::<Map<_, _>>()),
-        last_error: entry.record.body.last_error,
-    }
+fn tell_requests(conn: &Connection, story: &mut Story) -> Result<(), Error> {
+    let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j cross join raw_event r on r.id = j.value \
+               join name s on s.id = r.source_id";
+    let first = all(conn, sql, params![ids(story.requests().into_iter())])?;
+    let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j \
+               cross join raw_event r on json_extract(r.events, '$[0]') = j.value and r.disposition in (1, 4) join name s on s.id = r.source_id limit ?2";
+    let again = all(conn, sql, params![ids(story.events().into_iter()), ROWS_MAX])?;
+    story.tell_requests(&first, &again)
 }
 
-/// From when to when calls of a record concern what was asked for: all of them if it was the record, else those during the life of its deliveries.
-fn windows(events: &[EventRow], entries: &[RecordEntry], whole: Option<&BTreeSet<i64>>) -> BTreeMap<RecordId, (Time, Time)> {
-    let always = (Time(i64::MIN), Time(i64::MAX));
-    let asked = entries.iter().filter(|entry| whole.is_some_and(|whole| whole.contains(&entry.id.0)));
-    let mut windows: BTreeMap<RecordId, (Time, Time)> = asked.map(|entry| (entry.id, always)).collect();
-    for (event, delivery) in events.iter().flat_map(|event| event.deliveries.iter().map(move |delivery| (event, delivery))) {
-        let Some(record) = delivery.record else { continue };
-        let life = (event.received_at, delivery.ended_at.unwrap_or(always.1));
-        let window = windows.entry(record).or_insert(life);
-        *window = (window.0.min(life.0), window.1.max(life.1));
-    }
-    windows
-}
-
-/// Steps that happened at one time are in this order. The last three are told call by call: one transaction settles what came back
-/// before it claims what comes next.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Request,
-    Event,
-    Person,
-    Claim,
-    Result,
-    End,
-}
-
-#[derive(Default)]
-struct Story {
-    steps: Vec<(Place, TraceStep)>,
-    truncated: bool,
-}
-
-impl Story {
-    fn tell(&mut self, at: Time, place: Place, step: &str, detail: String) -> &mut TraceStep {
-        let told =
-            TraceStep { at, step: step.to_owned(), detail, event: None, delivery: None, call: None, duration_ms: None, http_status: None };
-        self.steps.push((place, told));
-        let last = self.steps.len() - 1;
-        &mut self.steps[last].1
-    }
-
-    fn in_order(mut self) -> (Vec<TraceStep>, bool) {
-        let order = |(place, step): &(Place, TraceStep)| {
-            let call = step.call.map_or(i64::MAX, |call| call.0);
-            (step.at, (*place).min(Place::Claim), call, *place, step.event)
-        };
-        self.steps.sort_by_key(order);
-        let truncated = self.truncated || self.steps.len() > STEPS_MAX;
-        self.steps.truncate(STEPS_MAX);
-        (self.steps.into_iter().map(|(_, step)| step).collect(), truncated)
-    }
-
-    fn tell_requests(&mut self, conn: &Connection, found: &Found, events: &[EventRow]) -> Result<(), Error> {
-        let shown: BTreeSet<i64> = events.iter().map(|event| event.id.0).collect();
-        let mut first: BTreeSet<i64> = events.iter().map(|event| event.raw_event.0).collect();
-        first.extend(&found.raw_events);
-        let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j cross join raw_event r on r.id = j.value \
-                   join name s on s.id = r.source_id";
-        let mut rows = all(conn, sql, params![ids(first.iter().copied())])?;
-        let sql = "select r.id, s.text as source, r.received_at, r.disposition, r.events from json_each(?1) j \
-                   cross join raw_event r on json_extract(r.events, '$[0]') = j.value and r.disposition in (1, 4) join name s on s.id = r.source_id limit ?2";
-        let again = all(conn, sql, params![ids(shown.iter().copied()), ROWS_MAX])?;
-        self.truncated |= again.len() as i64 >= ROWS_MAX;
-        rows.extend(again);
-        let mut told = BTreeSet::new();
-        for row in &rows {
-            if told.insert(get::<i64>(row, "id")?) {
-                self.tell_request(row)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_request(&mut self, row: &Row) -> Result<(), Error> {
-        let id: i64 = get(row, "id")?;
-        let (raw, source) = (RawEventId(id), get::<&str>(row, "source")?);
-        let held: Vec<i64> = json(get(row, "events")?, "raw_event", "events", id)?;
-        let word = disposition(get(row, "disposition")?, id)?;
-        let (step, detail) = match word {
-            "duplicate" => ("duplicate", format!("{source} sent it again as {raw}; it changed nothing")),
-            "edited" => ("edited", format!("a person's edit of the payload was kept as {raw}")),
-            "empty" => ("received", format!("{raw} from {source}, a genuine batch of nothing")),
-            _ if held.len() == 1 => ("received", format!("{raw} from {source}, verified")),
-            _ => ("received", format!("{raw} from {source}, verified, with {} events", held.len())),
-        };
-        let only = if held.len() == 1 { held.first().map(|id| EventId(*id)) } else { None };
-        self.tell(time(row, "received_at")?.unwrap_or_default(), Place::Request, step, detail).event = only;
-        Ok(())
-    }
-
-    fn tell_event(&mut self, event: &EventRow, ended_by: &BTreeMap<DeliveryId, CallId>) {
-        let (step, fate) = match (event.ignored, event.deliveries.len()) {
-            (true, _) => ("ignored", "its source lists this type as irrelevant".to_owned()),
-            (false, 0) => ("accepted", "it goes nowhere".to_owned()),
-            (false, _) => ("accepted", targets(event)),
-        };
-        let detail = format!("{} under the key {}, mapped by {}; {fate}", event.event_type, event.idempotency_key, event.mapping_version);
-        self.tell(event.received_at, Place::Event, step, detail).event = Some(event.id);
-        for delivery in &event.deliveries {
-            self.tell_end(event, delivery, ended_by.get(&delivery.id).copied());
-        }
-    }
-
-    fn tell_end(&mut self, event: &EventRow, delivery: &DeliveryRow, call: Option<CallId>) {
-        let (Some(at), status) = (delivery.ended_at, delivery.status) else { return };
-        let to = match (&delivery.destination, &delivery.object) {
-            (Some(destination), Some(object)) => format!("{object} of {destination}: "),
-            (_, _) => String::new(),
-        };
-        let (step, detail) = match (&delivery.dead_letter, delivery.superseded_by) {
-            (Some(dead), _) => ("dead_letter", format!("{to}{}, {}: {}", status.as_str(), dead.reason.as_str(), dead.message)),
-            (None, Some(by)) => ("cancelled", format!("{to}replaced by {by}")),
-            (None, None) if status == Status::Cancelled => ("cancelled", format!("{to}closed")),
-            (None, None) => {
-                let outcome = delivery.outcome.as_deref().map(|outcome| format!(", {outcome}")).unwrap_or_default();
-                ("settled", format!("{to}{}{outcome}", status.as_str()))
-            }
-        };
-        let told = self.tell(at, Place::End, step, detail);
-        (told.event, told.delivery, told.call) = (Some(event.id), Some(delivery.id), call);
-    }
-
-    fn tell_calls(
-        &mut self,
-        conn: &Connection,
-        entries: &[RecordEntry],
-        windows: &BTreeMap<RecordId, (Time, Time)>,
-        events: &[EventRow],
-        ended_by: &BTreeMap<DeliveryId, CallId>,
-    ) -> Result<(), Error> {
-        let mut wanted: BTreeSet<i64> = ended_by.values().map(|call| call.0).collect();
-        wanted.extend(entries.iter().flat_map(|entry| &entry.record.body.calls).map(|call| call.0));
-        wanted.extend(entries.iter().filter_map(|entry| entry.record.lease.as_ref()).map(|lease| lease.call.0));
-        wanted.extend(unheard(conn, entries)?);
-        let sql =
-            "select c.id, c.step, c.at, c.holder, c.records from json_each(?) j cross join call c on c.id = j.value order by c.id limit ?";
-        let calls = all(conn, sql, params![ids(wanted.iter().copied()), ROWS_MAX])?;
-        let sql = "select r.* from json_each(?) j cross join call_result r on r.call_id = j.value order by r.call_id, r.at limit ?";
-        let results = all(conn, sql, params![ids(wanted.iter().copied()), ROWS_MAX])?;
-        let mut told = Told { entries: entries.iter().map(|entry| (entry.id, entry)).collect(), windows, results: BTreeMap::new() };
-        for row in &results {
-            told.results.entry(get(row, "call_id")?).or_default().push(row);
-        }
-        let deliveries: BTreeMap<DeliveryId, &DeliveryRow> =
-            events.iter().flat_map(|event| &event.deliveries).map(|delivery| (delivery.id, delivery)).collect();
-        for row in &calls {
-            // One call can carry all of the records: the oldest ones fill what can be shown.
-            if self.steps.len() >= 2 * STEPS_MAX {
-                self.truncated = true;
-                break;
-            }
-            self.tell_call(row, &told, &deliveries, ended_by)?;
-        }
-        Ok(())
-    }
-
-    fn tell_call(
-        &mut self,
-        row: &Row,
-        told: &Told<'_>,
-        deliveries: &BTreeMap<DeliveryId, &DeliveryRow>,
-        ended_by: &BTreeMap<DeliveryId, CallId>,
-    ) -> Result<(), Error> {
-        let call = CallId(get(row, "id")?);
-        let (at, step) = (Time(get(row, "at")?), get::<&str>(row, "step")?);
-        let carried: Vec<(i64, i64, i64, Map<String, Value>)> = json(get(row, "records")?, "call", "records", call.0)?;
-        let results = told.results.get(&call.0).map(Vec::as_slice).unwrap_or_default();
-        let others = carried.len() - 1.min(carried.len());
-        for (record, _, _, patch) in &carried {
-            let Some(entry) = told.entries.get(&RecordId(*record)).filter(|entry| told.concerns(entry.id, at)) else { continue };
-            let under_way = entry.record.lease.as_ref().is_some_and(|lease| lease.call == call);
-            let end = match (results.is_empty(), under_way) {
-                (false, _) => "",
-                (true, true) => "; it is under way",
-                (true, false) => "; nothing was heard of it again",
-            };
-            let detail =
-                format!("{} was leased by {} {}{}{end}", name(entry), get::<&str>(row, "holder")?, purpose(step, patch), with(others));
-            self.tell(at, Place::Claim, "claimed", detail).call = Some(call);
-            for result in results {
-                self.tell_result(result, call, step, entry)?;
-            }
-        }
-        for result in results {
-            self.tell_earlier_ends(result, call, deliveries, ended_by)?;
-        }
-        Ok(())
-    }
-
-    fn tell_result(&mut self, row: &Row, call: CallId, step: &str, entry: &RecordEntry) -> Result<(), Error> {
-        let notes: Vec<(i64, String, String, String)> = json(get(row, "notes")?, "call_result", "notes", call.0)?;
-        let http_status = get::<Option<i64>>(row, "http_status")?.and_then(|status| u16::try_from(status).ok());
-        let code: Option<String> = get(row, "code")?;
-        let note = |late: bool| notes.iter().find(|(record, word, _, _)| *record == entry.id.0 && (word == "late") == late);
-        let name = name(entry);
-        let (word, mut detail) = match (note(false), &code, step) {
-            (Some((_, class, code, said)), _, _) => ("failed", format!("{name}: {class}, {code}: {said}")),
-            (None, Some(code), _) => ("failed", format!("{name}: {code}: {}", get::<Option<&str>>(row, "message")?.unwrap_or_default())),
-            (None, None, _) if http_status.is_none() => ("not_sent", format!("{name}: the call was not sent any more; it is due again")),
-            (None, None, "push") => ("written", format!("{name}: the CRM took it")),
-            (None, None, "verify") => ("verified", format!("{name}: what the CRM holds was read back")),
-            (None, None, _) => ("read", format!("{name}: what the CRM held before was read")),
-        };
-        if note(true).is_some() {
-            detail.push_str("; too late to count, because its lease had passed on");
-        }
-        let told = self.tell(Time(get(row, "at")?), Place::Result, word, detail);
-        told.call = Some(call);
-        told.duration_ms = Some(count(get::<i64>(row, "duration_us")? / 1_000));
-        told.http_status = http_status;
-        Ok(())
-    }
-
-    /// Ends that a replay undid: the delivery itself knows only its last one.
-    fn tell_earlier_ends(
-        &mut self,
-        row: &Row,
-        call: CallId,
-        deliveries: &BTreeMap<DeliveryId, &DeliveryRow>,
-        ended_by: &BTreeMap<DeliveryId, CallId>,
-    ) -> Result<(), Error> {
-        let endings: Vec<(i64, i64, Option<i64>)> = json(get(row, "endings")?, "call_result", "endings", call.0)?;
-        for (id, state, _) in endings {
-            let id = DeliveryId(id);
-            let Some(delivery) = deliveries.get(&id).filter(|_| ended_by.get(&id) != Some(&call)) else { continue };
-            let Some(state) = DeliveryState::ALL.into_iter().find(|known| *known as i64 == state) else { continue };
-            let status = super::events::status(state, None);
-            let detail = format!("{}, and was opened again later", status.as_str());
-            let told = self.tell(Time(get(row, "at")?), Place::End, "dead_letter", detail);
-            (told.event, told.delivery, told.call) = (Some(delivery.event), Some(id), Some(call));
-        }
-        Ok(())
-    }
-
-    fn tell_people(&mut self, conn: &Connection, events: &[EventRow], found: &Found) -> Result<(), Error> {
-        let mut subjects: Vec<String> = found.raw_events.iter().map(|id| RawEventId(*id).to_string()).collect();
-        for event in events {
-            subjects.extend([event.id.to_string(), event.raw_event.to_string()]);
-            subjects.extend(event.deliveries.iter().map(|delivery| delivery.id.to_string()));
-        }
-        let sql = "select a.* from json_each(?) j cross join audit a on a.subject = j.value order by a.seq limit ?";
-        for row in &all(conn, sql, params![text(&subjects)?, ROWS_MAX])? {
-            let row = audit(row)?;
-            let step = match row.action.as_str() {
-                "replay" => "replayed",
-                "resolve" => "resolved",
-                "assign" => "assigned",
-                other => other,
-            };
-            let why = row.detail.get("reason").and_then(Value::as_str).map(|why| format!(": {why}")).unwrap_or_default();
-            let owner = row.detail.get("owner").and_then(Value::as_str).map(|owner| format!(" to {owner}")).unwrap_or_default();
-            let told = self.tell(row.at, Place::Person, step, format!("by {}{owner}{why}", row.actor));
-            told.delivery = DeliveryId::parse(&row.subject);
-            told.event = told.delivery.map(DeliveryId::event);
-        }
-        Ok(())
-    }
-}
-
-/// What the steps of calls are told from.
-struct Told<'a> {
-    entries: BTreeMap<RecordId, &'a RecordEntry>,
-    windows: &'a BTreeMap<RecordId, (Time, Time)>,
-    results: BTreeMap<i64, Vec<&'a Row>>,
-}
-
-impl Told<'_> {
-    fn concerns(&self, record: RecordId, at: Time) -> bool {
-        self.windows.get(&record).is_some_and(|(from, to)| (*from..=*to).contains(&at))
-    }
+fn tell_calls(conn: &Connection, story: &mut Story) -> Result<(), Error> {
+    let wanted = ids(story.calls(unheard(conn, &story.records())?).into_iter());
+    let sql =
+        "select c.id, c.step, c.at, c.holder, c.records from json_each(?) j cross join call c on c.id = j.value order by c.id limit ?";
+    let calls = all(conn, sql, params![&wanted, ROWS_MAX])?;
+    let sql = "select r.* from json_each(?) j cross join call_result r on r.call_id = j.value order by r.call_id, r.at limit ?";
+    let results = all(conn, sql, params![&wanted, ROWS_MAX])?;
+    story.tell_calls(&calls, &results)
 }
 
 /// Calls of these records that have no result: a worker died over them.
-fn unheard(conn: &Connection, entries: &[RecordEntry]) -> Result<Vec<i64>, Error> {
-    let Some(first) = entries.iter().map(|entry| entry.id).min() else { return Ok(Vec::new()) };
+fn unheard(conn: &Connection, of: &[i64]) -> Result<Vec<i64>, Error> {
+    let Some(first) = of.iter().min() else { return Ok(Vec::new()) };
     let sql = "select c.id from (select id, records from call where id > ?1 order by id desc limit ?2) c \
                where not exists (select 1 from call_result r where r.call_id = c.id) \
                and exists (select 1 from json_each(c.records) j where (j.value ->> 0) in (select value from json_each(?3))) limit ?4";
-    let of = ids(entries.iter().map(|entry| entry.id.0));
-    all(conn, sql, params![first.0, UNHEARD_AMONG, of, FOUND_MAX])?.iter().map(|row| get(row, "id")).collect()
-}
-
-fn targets(event: &EventRow) -> String {
-    let mut names = event.deliveries.iter().filter_map(|delivery| {
-        let target = delivery.destination.as_ref().zip(delivery.object.as_ref());
-        target.map(|(destination, object)| format!("{object} of {destination} ({})", delivery.mode.as_str()))
-    });
-    match names.next() {
-        Some(first) => names.fold(format!("it goes to {first}"), |all, next| format!("{all}, {next}")),
-        None => "it could not be sent anywhere".to_owned(),
-    }
-}
-
-fn name(entry: &RecordEntry) -> String {
-    format!("{} {} of {}", entry.object, entry.key, entry.destination)
-}
-
-/// Field names only: the values are shown where the record is.
-fn purpose(step: &str, patch: &Map<String, Value>) -> String {
-    match step {
-        "push" => {
-            let fields: Vec<&str> = patch.keys().map(String::as_str).collect();
-            format!("to be written ({})", fields.join(", "))
-        }
-        "verify" => "to be read back".to_owned(),
-        _ => "to be read before it is first written".to_owned(),
-    }
-}
-
-fn with(others: usize) -> String {
-    match others {
-        0 => String::new(),
-        1 => ", in one call with 1 other".to_owned(),
-        _ => format!(", in one call with {others} others"),
-    }
+    let of = ids(of.iter().copied());
+    all(conn, sql, params![first, UNHEARD_AMONG, of, FOUND_MAX])?.iter().map(|row| get(row, "id")).collect()
 }

@@ -1,0 +1,68 @@
+//! Reads for people, each over one moment of the ledger, and the few writes that belong to them.
+
+mod dead_letters;
+mod events;
+mod find;
+mod numbers;
+mod overdue;
+mod rejected;
+mod retention;
+mod trace;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres as Pg, Row, Transaction, TypeInfo, ValueRef};
+
+use super::Postgres;
+use crate::Error;
+use crate::columns::{Cell, Columns};
+
+type Statement<'q> = Query<'q, Pg, PgArguments>;
+
+/// One moment of the ledger, whatever is written meanwhile. It holds up nobody, and nothing in it is kept.
+pub struct Moment<'p> {
+    tx: Transaction<'static, Pg>,
+    postgres: &'p Postgres,
+}
+
+impl Postgres {
+    pub async fn moment(&self) -> Result<Moment<'_>, Error> {
+        Ok(Moment { tx: self.pool.begin_with("begin isolation level repeatable read, read only").await?, postgres: self })
+    }
+}
+
+impl Moment<'_> {
+    async fn all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
+        Ok(statement.fetch_all(&mut *self.tx).await?)
+    }
+
+    async fn optional(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
+        Ok(statement.fetch_optional(&mut *self.tx).await?)
+    }
+
+    async fn one(&mut self, statement: Statement<'_>) -> Result<PgRow, Error> {
+        Ok(statement.fetch_one(&mut *self.tx).await?)
+    }
+
+    /// The numbers that a statement selects.
+    async fn numbers(&mut self, statement: Statement<'_>) -> Result<Vec<i64>, Error> {
+        self.all(statement).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+}
+
+impl Columns for PgRow {
+    fn cell(&self, column: &str) -> Result<Cell<'_>, Error> {
+        let value = self.try_get_raw(column)?;
+        if value.is_null() {
+            return Ok(Cell::Null);
+        }
+        Ok(match value.type_info().name() {
+            "INT8" => Cell::Int(self.try_get(column)?),
+            "TEXT" => Cell::Text(self.try_get(column)?),
+            "BYTEA" => Cell::Blob(self.try_get(column)?),
+            other => {
+                return Err(Error::Unavailable(format!("the column {column} of a row is of the kind {other}, which is not read here")));
+            }
+        })
+    }
+}
