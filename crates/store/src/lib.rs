@@ -1,6 +1,6 @@
 //! The only code that knows SQL.
 //!
-//! The ledger: what was accepted, what became of it, what is to be done. One concrete [`Store`] over SQLite and, for
+//! The ledger: what was accepted, what became of it, what is to be done. One concrete [`Store`] over SQLite, PostgreSQL and, for
 //! simulation, memory. An operation loads the rows of a whole batch, lets `model` decide, and writes the rows; the statements are
 //! in one folder a database, the operations above them. Business times are arguments.
 
@@ -66,14 +66,14 @@ enum Arm {
 }
 
 impl Store {
-    /// Opens a ledger: `sqlite:PATH`. Its file and folder are made where they are missing; its migrations are not applied.
+    /// Opens a ledger: `sqlite:PATH`, whose file and folder are made where they are missing, or `postgres://…`. Its migrations are not applied.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] for another kind of URL, another process on the file, or an SQLite that is too old; [`Error::Unavailable`] if the file cannot be
     /// opened.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        if is_postgres(url) {
             return Ok(Self::over(Arm::Postgres(Postgres::open(url).await?)));
         }
         Ok(Self::over(Arm::Sqlite(Sqlite::open(Path::new(path_of(url)?))?)))
@@ -85,6 +85,10 @@ impl Store {
     ///
     /// As [`Store::open`]; also if there is none yet.
     pub async fn open_read_only(url: &str) -> Result<Self, Error> {
+        // A server serves many, so that nobody has to stand back.
+        if is_postgres(url) {
+            return Self::open(url).await;
+        }
         Ok(Self::over(Arm::Sqlite(Sqlite::open_read_only(Path::new(path_of(url)?))?)))
     }
 
@@ -211,8 +215,12 @@ impl Store {
     }
 }
 
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 fn path_of(url: &str) -> Result<&str, Error> {
     let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     path.filter(|path| !path.is_empty())
-        .ok_or_else(|| Error::Refused("the ledger's URL is not one that this version knows: write `sqlite:PATH/onceward.db`".into()))
+        .ok_or_else(|| Error::Refused("the ledger's URL is not one that this version knows: write `sqlite:PATH/onceward.db` or `postgres://USER:PASSWORD@HOST/DATABASE`".into()))
 }

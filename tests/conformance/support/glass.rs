@@ -248,7 +248,7 @@ impl Window {
         match self {
             Self::Sqlite(conn) => {
                 let mut statement = conn.prepare(sql).unwrap();
-                let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+                let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
                 let row = |row: &rusqlite::Row<'_>| {
                     names.iter().map(|name| Ok((name.clone(), row.get(name.as_str())?))).collect::<Result<_, _>>().map(Row)
                 };
