@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::{Lead, Onceward, SOON, Setup, Source, until};
 use serde_json::{Value, json};
 
-/// Everything goes to both. The quota is that of no plan: time is short here, and the limit has a test of its own.
+/// Everything goes to both. Quota and schedule are those of nobody: time is short here, half of the calls fail, and a minute between attempts would outlast the test.
 const BOTH: &str = r#"
 [destinations.hubspot]
 kind         = "hubspot"
@@ -16,6 +16,7 @@ call_timeout = "1s"
 late_window  = "2s"
 quota        = { calls = 17, concurrency = 4 }
 breaker      = { failures = 5, probe = "1s", probe_max = "1s" }
+schedule     = ["0s", "0s", "0s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s"]
 [destinations.hubspot.objects.contacts]
 key    = { field = "crm_ext_id", from = "identity.external_id" }
 match  = ["external_id", "email"]

@@ -31,6 +31,16 @@ pub struct Tx {
     woken_at: i64,
 }
 
+/// Makes records due that sleep over open deliveries, once whoever has them locked is done.
+async fn wake_late(pool: &PgPool, records: &[i64], at: i64) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("select 1 from record where id = any($1) order by id for update").bind(records).execute(&mut *tx).await?;
+    let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
+               and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
+    sqlx::query(sql).bind(records).bind(at).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
+}
+
 type Statement = Query<'static, Pg, PgArguments>;
 
 fn list(ids: impl Iterator<Item = i64>) -> Vec<i64> {
@@ -47,14 +57,9 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
         self.tx.commit().await?;
         if !self.to_wake.is_empty() {
-            // Whoever had them locked may have looked for open deliveries before ours were committed.
-            // They are locked whatever their state is: a condition would be tried on what it was before they waited for it.
-            let sql = "with held as (select id, state from record where id = any($1) order by id for update) \
-                       update record r set state = 1, wake_at = $2 from held h where r.id = h.id and h.state = 0 \
-                       and exists (select 1 from delivery d where d.record_id = r.id and d.state = 0)";
-            let woken = sqlx::query(sql).bind(self.to_wake).bind(self.woken_at).execute(&self.pool).await;
-            // What was committed is committed: the sweep wakes them.
-            drop(woken);
+            // Whoever had them locked may have looked for open deliveries before ours were committed. What was committed is committed: if this
+            // fails, the sweep wakes them.
+            drop(wake_late(&self.pool, &self.to_wake, self.woken_at).await);
         }
         Ok(())
     }
@@ -260,15 +265,13 @@ impl Tx {
     /// Makes these records due, unless they wait after a failure or a worker holds them. One that somebody has locked is looked at after the commit.
     pub async fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         let ids = list(records.iter().map(|id| id.0));
-        let sql = "with free as (select id, state from record where id = any($1) order by id for update skip locked), \
-                   woken as (update record r set state = 1, wake_at = $2 from free f where r.id = f.id and f.state in (0, 4)) \
-                   select id from free";
-        let free = self.all(sqlx::query(sql).bind(ids.clone()).bind(now.0)).await?;
-        if free.len() < ids.len() {
-            let free = free.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
-            self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
-            self.woken_at = now.0;
-        }
+        let free = sqlx::query("select id from record where id = any($1) order by id for update skip locked").bind(ids.clone());
+        let free = self.all(free).await?.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
+        // A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
+        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4)";
+        self.run(sqlx::query(sql).bind(list(free.iter().copied())).bind(now.0)).await?;
+        self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
+        self.woken_at = now.0;
         Ok(())
     }
 
