@@ -155,6 +155,8 @@ impl Broker {
             ("RABBITMQ_ENABLED_PLUGINS_FILE", "plugins"),
             ("RABBITMQ_GENERATED_CONFIG_DIR", "generated"),
             ("RABBITMQ_PID_FILE", "pid"),
+            // Else it falls where the tests were started.
+            ("ERL_CRASH_DUMP", "erl_crash.dump"),
         ] {
             command.env(name, folder.join(file));
         }
