@@ -136,7 +136,7 @@ where
             tracing::error!(requests = count, answers = committed.answers.len(), "the ledger did not answer for every request of a batch");
             Err(NotCommitted::Refused)
         }
-        Ok(Err(error @ (store::Error::Unavailable(_) | store::Error::Raced(_)))) => {
+        Ok(Err(error @ store::Error::Unavailable(_))) => {
             tracing::warn!(requests = count, %error, "a batch was not committed; its senders were told to try again");
             Err(NotCommitted::Unavailable)
         }
