@@ -33,13 +33,14 @@ mod views;
 mod work;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{IdGenerator, Time};
 
 pub use error::Error;
+pub use intake::Scratch;
 pub use people::audit_hash;
 pub use types::*;
 pub use work::{Advanced, Call, Ended, Entry, Finished, Kind, Work};
@@ -57,6 +58,8 @@ pub struct Store {
     arm: Arm,
     ids: Arc<Mutex<IdGenerator>>,
     waited_us: Arc<AtomicU64>,
+    /// Whether ids are its own yet: on a server shared with others, nothing is written before.
+    joined: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -67,7 +70,7 @@ enum Arm {
 }
 
 /// How a ledger is opened, beyond its URL. On SQLite none of it matters.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// PgBouncer stands before the server and hands connections from transaction to transaction: nothing is kept prepared, and no setting outlives its
     /// transaction. It costs a parse for each statement.
@@ -126,7 +129,7 @@ impl Store {
             Arm::Postgres(postgres) => Arm::Postgres(postgres.apart(connections, wait)),
             Arm::Sqlite(_) | Arm::Memory(_) => self.arm.clone(),
         };
-        Self { arm, ids: Arc::clone(&self.ids), waited_us: Arc::clone(&self.waited_us) }
+        Self { arm, ..self.clone() }
     }
 
     /// The time that counts for everybody on this ledger, to the microsecond, as the database says it; `None` where one process is alone with it and its
@@ -170,7 +173,7 @@ impl Store {
     }
 
     fn over(arm: Arm) -> Self {
-        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default() }
+        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default(), joined: Arc::default() }
     }
 
     /// How long requests have waited for other work of this process on the ledger since this was last asked. Whoever has work that can
@@ -215,6 +218,7 @@ impl Store {
             }
             Arm::Memory(_) => {}
         }
+        self.joined.store(true, Ordering::Release);
         let mut tx = self.begin(destinations).await?;
         for destination in destinations {
             if tx.destination(destination).await?.is_none() {
@@ -246,6 +250,9 @@ impl Store {
     async fn begin(&self, names: &[&str]) -> Result<Tx, Error> {
         Ok(match &self.arm {
             Arm::Sqlite(sqlite) => Tx::Sqlite(Box::new(sqlite::tx::Tx::begin(sqlite, names).await?)),
+            Arm::Postgres(_) if !self.joined.load(Ordering::Acquire) => {
+                return Err(Error::Unavailable("this process has not begun its work on the ledger yet".into()));
+            }
             Arm::Postgres(postgres) => Tx::Postgres(Box::new(postgres::tx::Tx::begin(postgres, names).await?)),
             Arm::Memory(memory) => Tx::Memory(memory::Tx::begin(memory).await),
         })

@@ -3,6 +3,7 @@
 mod migrate;
 mod pool;
 mod read;
+mod scratch;
 pub mod tx;
 mod views;
 mod workers;
@@ -34,8 +35,11 @@ pub struct Postgres {
 impl Postgres {
     /// Reads the URL; connects to nobody yet.
     pub fn open(url: &str, options: Options) -> Result<Self, Error> {
-        let pool = Pool::of(url, options, CONNECTIONS, ACQUIRE)?;
-        Ok(Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default() })
+        Ok(Self::over(Pool::of(url, options, CONNECTIONS, ACQUIRE)?))
+    }
+
+    fn over(pool: Pool) -> Self {
+        Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default() }
     }
 
     /// The same ledger through connections of its own.

@@ -74,6 +74,13 @@ impl Pool {
         Self { pool: lazy(self.connect.clone(), connections, wait), connect: self.connect.clone(), options: self.options }
     }
 
+    /// Connections to the same database that see one schema only.
+    pub fn within(&self, schema: &str) -> Self {
+        let connect = self.connect.clone().options([("search_path", schema)]);
+        let (connections, wait) = (self.pool.options().get_max_connections(), self.pool.options().get_acquire_timeout());
+        Self { pool: lazy(connect.clone(), connections, wait), connect, options: self.options }
+    }
+
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<Begun, Error> {
         let tx = if self.options.pgbouncer { self.pool.begin_with(BEGIN_LIMITED).await? } else { self.pool.begin().await? };
