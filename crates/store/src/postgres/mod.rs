@@ -1,5 +1,6 @@
 //! The PostgreSQL arm: many processes, one truth. What SQLite gets from having one writer is done here with row locks, taken in one order.
 
+mod days;
 mod migrate;
 mod pool;
 mod read;
@@ -29,13 +30,15 @@ pub struct Postgres {
     names: Arc<Mutex<BTreeMap<String, i64>>>,
     seen: Arc<Mutex<crate::views::Seen>>,
     retained: Arc<Mutex<crate::views::Progress>>,
+    /// When the tables of days were last looked at.
+    looked: Arc<Mutex<Option<Time>>>,
 }
 
 impl Postgres {
     /// Reads the URL; connects to nobody yet.
     pub fn open(url: &str, options: Options) -> Result<Self, Error> {
         let pool = Pool::of(url, options, CONNECTIONS, ACQUIRE)?;
-        Ok(Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default() })
+        Ok(Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default(), looked: Arc::default() })
     }
 
     /// The same ledger through connections of its own.
