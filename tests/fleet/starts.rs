@@ -1,5 +1,7 @@
 //! Starting, stopping and replacing a fleet's processes.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::{Fleet, Lead, SOON, Setup, Source, until};
@@ -76,4 +78,90 @@ async fn a_dead_workers_records_are_taken_over_before_their_leases_end() {
     println!("taken over after {:?}", died.elapsed());
     let leads = fleet.crm.leads().await;
     assert!(leads.len() == 2 && leads.iter().all(|lead| lead.creates == 1), "{leads:?}");
+}
+
+/// What a proxy does before the ingests: asks each whether it is ready, sends to one that is, and tries another where nobody answers the door.
+struct Proxy {
+    doors: Vec<Mutex<Option<String>>>,
+    next: AtomicUsize,
+    http: reqwest::Client,
+}
+
+impl Proxy {
+    async fn watch(self: Arc<Self>, probes: Arc<Mutex<Vec<String>>>) {
+        loop {
+            let known = probes.lock().unwrap().clone();
+            for (door, public) in self.doors.iter().zip(known) {
+                let ready = self.http.get(format!("{public}/readyz")).send().await.is_ok_and(|answer| answer.status().is_success());
+                *door.lock().unwrap() = ready.then_some(public);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// The status of the one answer that the sender gets; `None` where the connection broke after it had been made.
+    async fn pass(&self, number: u64) -> Option<u16> {
+        let sent = Lead::new(number).sent_by(Source::Forms);
+        loop {
+            let place = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
+            let Some(public) = self.doors[place].lock().unwrap().clone() else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let headers = harness::headers(&sent, harness::now());
+            match harness::post(&self.http, &public, sent.source, &headers, sent.body.clone()).await {
+                Ok(answer) => return Some(answer.status),
+                Err(error) if error.is_connect() => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_rejects_nothing_and_strands_nothing() {
+    let mut fleet = Fleet::start(Setup::default(), 2, 2).await;
+    let publics = |fleet: &Fleet| fleet.ingests.iter().map(|node| node.public().to_owned()).collect::<Vec<_>>();
+    let probes = Arc::new(Mutex::new(publics(&fleet)));
+    let doors = publics(&fleet).into_iter().map(|public| Mutex::new(Some(public))).collect();
+    let proxy = Arc::new(Proxy { doors, next: AtomicUsize::new(0), http: harness::client() });
+    let watching = tokio::spawn(proxy.clone().watch(probes.clone()));
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (proxy, stop, sent) = (proxy.clone(), stop.clone(), sent.clone());
+        senders.spawn(async move {
+            let mut odd = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let number = sent.fetch_add(1, Ordering::Relaxed);
+                match proxy.pass(number).await {
+                    Some(200) => {}
+                    status => odd.push((number, status)),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            odd
+        });
+    }
+    for number in 0..2 {
+        fleet.ingests[number].stop().await;
+        fleet.ingests[number].start();
+        fleet.ingests[number].until_ready(&fleet.http).await;
+        *probes.lock().unwrap() = publics(&fleet);
+        until("the proxy knows the new one", SOON, async || {
+            proxy.doors[number].lock().unwrap().as_ref().filter(|door| *door == fleet.ingests[number].public()).map(|_| ())
+        })
+        .await;
+        fleet.workers[number].stop().await;
+        fleet.workers[number].start();
+        fleet.workers[number].until_ready(&fleet.http).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let odd: Vec<_> = senders.join_all().await.into_iter().flatten().collect();
+    watching.abort();
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(odd.is_empty(), "{} of {sent} were rejected, such as {:?}", odd.len(), odd.first());
+    fleet.until_idle(SOON).await;
+    let leads = fleet.crm.leads().await;
+    assert!(leads.len() as u64 == sent && leads.iter().all(|lead| lead.creates == 1), "{} leads of {sent}", leads.len());
 }

@@ -5,6 +5,7 @@
 //! stay open on its connection).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use model::Time;
 use queue::Queue;
@@ -28,10 +29,20 @@ pub enum NotCommitted {
 /// What became of a request's events, or why they are not in the ledger.
 pub type Answer = Result<Vec<AnsweredEvent>, NotCommitted>;
 
-/// Too many requests wait already.
+/// Why a request was not taken, so that nobody waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests wait for a commit")]
-pub struct Full;
+pub enum NotTaken {
+    /// Too many wait already.
+    #[error("too many requests wait for a commit")]
+    Full,
+    /// The ledger took nothing the last time, and whether it does now is being tried with an earlier request.
+    #[error("the ledger is away: send it again")]
+    Away,
+}
+
+/// The ledger took nothing, and is being tried again: both are true between [`AWAY`] and its next commit.
+const AWAY: u8 = 1;
+const TRYING: u8 = 2;
 
 struct Waiting {
     intake: Intake,
@@ -44,6 +55,7 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Committer {
     requests: mpsc::Sender<Waiting>,
+    ledger: Arc<AtomicU8>,
 }
 
 impl Committer {
@@ -51,23 +63,28 @@ impl Committer {
     pub fn start(store: Store, queue: Queue, now: Clock, limits: &Limits) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(limits.waiting.max(1));
         let accept = move |intakes| commit_and_wake(store.clone(), queue.clone(), now(), intakes);
-        (Self { requests }, tokio::spawn(commit_all(waiting, accept, *limits)))
+        let ledger = Arc::<AtomicU8>::default();
+        let committing = tokio::spawn(commit_all(waiting, accept, *limits, ledger.clone()));
+        (Self { requests, ledger }, committing)
     }
 
     /// Puts a request into the next commit, without waiting. Dropping the receiver changes nothing for the commit.
     ///
     /// # Errors
     ///
-    /// [`Full`]; nothing was taken.
-    pub fn submit(&self, intake: Intake, held: Option<OwnedSemaphorePermit>) -> Result<oneshot::Receiver<Answer>, Full> {
+    /// [`NotTaken`]; nothing was.
+    pub fn submit(&self, intake: Intake, held: Option<OwnedSemaphorePermit>) -> Result<oneshot::Receiver<Answer>, NotTaken> {
+        if self.ledger.load(Ordering::Relaxed) == AWAY | TRYING {
+            return Err(NotTaken::Away);
+        }
         let (answer, answered) = oneshot::channel();
-        self.requests.try_send(Waiting { intake, answer, _held: held }).map_err(|_| Full)?;
+        self.requests.try_send(Waiting { intake, answer, _held: held }).map_err(|_| NotTaken::Full)?;
         Ok(answered)
     }
 }
 
 /// Takes what waits, over and over. `accept` commits a batch in one transaction and answers for every request of it.
-async fn commit_all<A, F>(mut waiting: mpsc::Receiver<Waiting>, accept: A, limits: Limits)
+async fn commit_all<A, F>(mut waiting: mpsc::Receiver<Waiting>, accept: A, limits: Limits, ledger: Arc<AtomicU8>)
 where
     A: Fn(Arc<[Intake]>) -> F,
     F: Future<Output = Result<Committed, store::Error>> + Send + 'static,
@@ -85,12 +102,15 @@ where
             }) {
                 batch.push(next);
             }
-            commit_batch(batch, &accept).await;
+            ledger.fetch_or(TRYING, Ordering::Relaxed);
+            let away = commit_batch(batch, &accept).await;
+            ledger.store(if away { AWAY } else { 0 }, Ordering::Relaxed);
         }
     }
 }
 
-async fn commit_batch<A, F>(batch: Vec<Waiting>, accept: &A)
+/// Whether the ledger turned out to be away.
+async fn commit_batch<A, F>(batch: Vec<Waiting>, accept: &A) -> bool
 where
     A: Fn(Arc<[Intake]>) -> F,
     F: Future<Output = Result<Committed, store::Error>> + Send + 'static,
@@ -108,6 +128,7 @@ where
                 // A sender that no longer waits is answered when it sends again.
                 let _ = answer.send(Ok(events));
             }
+            false
         }
         // One request that the ledger cannot take must not keep the others out.
         Err(NotCommitted::Refused) if intakes.len() > 1 => {
@@ -115,11 +136,13 @@ where
                 let alone = answers(1, accept(Arc::from([intake.clone()]))).await;
                 let _ = answer.send(alone.map(|answers| answers.into_iter().next().unwrap_or_default()));
             }
+            false
         }
         Err(error) => {
             for (answer, _held) in senders {
                 let _ = answer.send(Err(error));
             }
+            error == NotCommitted::Unavailable
         }
     }
 }
@@ -209,7 +232,8 @@ mod tests {
                     Ok(Committed { answers: vec![Vec::new(); ids.len()], ..Committed::default() })
                 }
             };
-            (Committer { requests }, tokio::spawn(commit_all(waiting, accept, limits)))
+            let ledger = Arc::<AtomicU8>::default();
+            (Committer { requests, ledger: ledger.clone() }, tokio::spawn(commit_all(waiting, accept, limits, ledger)))
         }
     }
 
@@ -284,6 +308,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn while_a_ledger_that_was_away_is_tried_again_nobody_else_waits_for_it() {
+        let odd = Odd::default();
+        let (committer, _task) =
+            odd.start(Limits::default(), |ids| if ids == [0] { Err(Error::Unavailable("away".into())) } else { Ok(()) });
+        let first = committer.submit(intake(0), None).unwrap();
+        odd.began.notified().await;
+        // Nobody knows yet.
+        let waits = committer.submit(intake(1), None).unwrap();
+        odd.go.notify_one();
+        assert_eq!(first.await.unwrap(), Err(NotCommitted::Unavailable));
+        odd.began.notified().await;
+        assert_eq!(committer.submit(intake(2), None).map(|_| ()), Err(NotTaken::Away));
+        odd.go.notify_one();
+        assert_eq!(waits.await.unwrap(), Ok(Vec::new()));
+        let well = committer.submit(intake(3), None).unwrap();
+        odd.go.notify_one();
+        assert_eq!(well.await.unwrap(), Ok(Vec::new()));
+    }
+
+    #[tokio::test]
     async fn a_batch_ends_before_it_is_too_large() {
         let (_, batches) = outcome(Limits { batch_bytes: 150, ..Limits::default() }, |_| Ok(())).await;
         assert_eq!(batches, [vec![0], vec![1, 2], vec![3]]);
@@ -296,6 +340,6 @@ mod tests {
         let _first = committer.submit(intake(0), None).unwrap();
         odd.began.notified().await;
         let _waiting = [committer.submit(intake(1), None).unwrap(), committer.submit(intake(2), None).unwrap()];
-        assert_eq!(committer.submit(intake(3), None).map(|_| ()), Err(Full));
+        assert_eq!(committer.submit(intake(3), None).map(|_| ()), Err(NotTaken::Full));
     }
 }

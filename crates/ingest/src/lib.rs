@@ -32,7 +32,7 @@ use store::Store;
 
 pub use admit::{Admitted, Refused};
 pub use chance::Nonces;
-pub use commit::{Answer, Committer, Full, NotCommitted};
+pub use commit::{Answer, Committer, NotCommitted, NotTaken};
 pub use correlation::correlation_id;
 pub use limits::Limits;
 pub use problem::Problem;

@@ -37,7 +37,9 @@ pub struct Limits {
     pub rejected_rate: u32,
     /// How many rejected requests are kept for each source.
     pub rejected: store::RejectedBounds,
-    /// For what is under way when the process stops.
+    /// How long webhooks are still taken in after the process was told to stop, while `/readyz` says so already: for a proxy to notice.
+    pub leave: Duration,
+    /// For what is under way after that.
     pub stop: Duration,
 }
 
@@ -60,6 +62,7 @@ impl Default for Limits {
             batch_events: 4096,
             rejected_rate: 10,
             rejected: store::RejectedBounds { rows_max: 500, bytes_max: 16 << 20, age_max: Duration::from_secs(7 * 86_400) },
+            leave: Duration::ZERO,
             stop: Duration::from_secs(9),
         }
     }

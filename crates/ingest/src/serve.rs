@@ -28,49 +28,48 @@ const TURN_AWAY_FOR: Duration = Duration::from_millis(250);
 const TURN_AWAY_BYTES: usize = 16 << 10;
 /// After an accept that failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that may have knocked without having been let in, when the listener stops.
+const BACKLOG_MAX: usize = 1_024;
 /// For the last commit, after the last connection.
 const LAST_COMMIT: Duration = Duration::from_secs(1);
 
-/// Takes in webhooks until `shutdown`, then lets what is under way end, for at most [`crate::Limits::stop`] and a second. Everything
-/// that was answered with 2xx is committed by then.
+/// Takes in webhooks until `shutdown` and for [`crate::Limits::leave`] after it, then lets what is under way end, for at most [`crate::Limits::stop`] and a
+/// second. Everything that was answered with 2xx is committed by then.
 pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future<Output = ()>) {
     let limits = door.limits;
     let (committer, committing) = Committer::start(door.store.clone(), door.queue.clone(), door.now.clone(), &limits);
     let (keeper, keeping) = Keeper::start(door.store.clone(), door.now.clone(), limits.rejected_rate, limits.rejected);
     let room = Arc::new(Room::new(door, committer, keeper));
     let (stop, stopped) = watch::channel(());
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut entrance = Entrance { room, stopped, turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)), connections: JoinSet::new() };
+    let (leave, left) = (entrance.room.clone(), limits.leave);
+    let leaving = async move {
+        shutdown.await;
+        leave.leave();
+        sleep(left).await;
+    };
+    let mut leaving = std::pin::pin!(leaving);
     loop {
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => {
+            () = &mut leaving => break,
+            Some(ended) = entrance.connections.join_next() => {
                 if let Err(panic) = ended {
                     tracing::error!(%panic, "a connection ended because of a bug");
                 }
             }
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) if connections.len() < limits.connections => {
-                    connections.spawn(converse(socket, room.clone(), stopped.clone()));
-                }
-                Ok((socket, _)) => {
-                    webhook::count("unknown", Problem::Crowded.result());
-                    if let Ok(permit) = turned_away.clone().try_acquire_owned() {
-                        tokio::spawn(async move {
-                            turn_away(socket).await;
-                            drop(permit);
-                        });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            accepted = listener.accept() => entrance.opened(accepted).await,
         }
     }
+    // Whoever knocked before the door is shut is let in, or would be told that nobody is there.
+    for _ in 0..BACKLOG_MAX {
+        tokio::select! {
+            biased;
+            accepted = listener.accept() => entrance.opened(accepted).await,
+            () = std::future::ready(()) => break,
+        }
+    }
+    let Entrance { room, stopped, mut connections, .. } = entrance;
     drop(listener);
     drop((room, stopped));
     // Dropping the sender is the signal.
@@ -81,6 +80,37 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future
         connections.shutdown().await;
     }
     let _ = timeout(LAST_COMMIT, async { (committing.await, keeping.await) }).await;
+}
+
+/// Where connections come in.
+struct Entrance {
+    room: Arc<Room>,
+    stopped: watch::Receiver<()>,
+    turned_away: Arc<Semaphore>,
+    connections: JoinSet<()>,
+}
+
+impl Entrance {
+    async fn opened(&mut self, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
+        match accepted {
+            Ok((socket, _)) if self.connections.len() < self.room.door.limits.connections => {
+                self.connections.spawn(converse(socket, self.room.clone(), self.stopped.clone()));
+            }
+            Ok((socket, _)) => {
+                webhook::count("unknown", Problem::Crowded.result());
+                if let Ok(permit) = self.turned_away.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        turn_away(socket).await;
+                        drop(permit);
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
 
 /// One connection, from its first byte to its last.

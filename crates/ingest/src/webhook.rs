@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::admit::{Admitted, Refused};
 use crate::chance::Nonces;
-use crate::commit::{Committer, Full as CommitterFull, NotCommitted};
+use crate::commit::{Committer, NotCommitted, NotTaken};
 use crate::gone::Gone;
 use crate::ready::Readiness;
 use crate::rejected::Keeper;
@@ -32,6 +33,8 @@ pub(crate) struct Room {
     keeper: Keeper,
     gone: Gone,
     readiness: Readiness,
+    /// Told to stop: each connection ends with its next answer.
+    leaving: AtomicBool,
     nonces: Nonces,
     in_flight: Arc<Semaphore>,
     held: Arc<Semaphore>,
@@ -41,7 +44,13 @@ impl Room {
     pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let (in_flight, held) = (permits(door.limits.in_flight), permits(door.limits.held_bytes / 1024));
-        Self { door, committer, keeper, gone: Gone::default(), readiness: Readiness::default(), nonces: Nonces::default(), in_flight, held }
+        let (gone, readiness, nonces) = (Gone::default(), Readiness::default(), Nonces::default());
+        Self { door, committer, keeper, gone, readiness, leaving: AtomicBool::new(false), nonces, in_flight, held }
+    }
+
+    /// From now on whoever asks is told that another process is to be preferred.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 }
 
@@ -60,8 +69,8 @@ pub(crate) async fn answer(room: Arc<Room>, request: Request<Incoming>) -> Respo
         count("unknown", Problem::Internal.result());
         Problem::Internal.response()
     });
-    if chunked {
-        // The framing is not followed into chunks (see `framing`), so nothing may come after them.
+    // The framing is not followed into chunks (see `framing`), so nothing may come after them.
+    if chunked || room.leaving.load(Ordering::Relaxed) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -156,7 +165,10 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
     };
     let correlation_id = tracing::enabled!(tracing::Level::DEBUG).then(|| intake.raw.correlation_id.clone());
     // Nothing is awaited between the body's last byte and this: a client that leaves now has been heard.
-    let answered = room.committer.submit(intake, Some(held)).map_err(|CommitterFull| Problem::Busy)?;
+    let answered = room.committer.submit(intake, Some(held)).map_err(|not_taken| match not_taken {
+        NotTaken::Full => Problem::Busy,
+        NotTaken::Away => Problem::Unavailable,
+    })?;
     let events = match timeout(door.limits.commit, answered).await {
         Ok(Ok(Ok(events))) => events,
         Ok(Ok(Err(NotCommitted::Unavailable)) | Err(_)) | Err(_) => return Err(Problem::Unavailable),
@@ -225,7 +237,11 @@ struct Ready {
 }
 
 async fn ready(room: &Room) -> Response<Full<Bytes>> {
-    match room.readiness.get(&room.door.store).await {
+    let found = match room.leaving.load(Ordering::Relaxed) {
+        true => Err("This process is stopping: send to another one.".to_owned()),
+        false => room.readiness.get(&room.door.store).await,
+    };
+    match found {
         Ok(()) => json(StatusCode::OK, &Ready { ready: true, reasons: Vec::new() }),
         Err(reason) => json(StatusCode::SERVICE_UNAVAILABLE, &Ready { ready: false, reasons: vec![reason] }),
     }

@@ -181,8 +181,8 @@ pub fn run_worker() -> ExitCode {
 }
 
 fn to_the_end(context: &Context, program: &str, serves: bool, doing: impl Future<Output = Result<(), Refused>>) -> ExitCode {
-    // The queue says itself what became of its connections, and not at every attempt.
-    telemetry::log(if serves { "info,lapin=off" } else { "warn" });
+    // Queue and ledger say themselves what became of their connections, and not at every attempt.
+    telemetry::log(if serves { "info,lapin=off,sqlx=warn" } else { "warn" });
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(doing);

@@ -19,6 +19,8 @@ use crate::configuration::{self, Configuration, Destination};
 use crate::installation::random;
 use crate::{clock, housekeeping};
 
+/// One ingest of several says that it is about to go, and still takes webhooks in until proxies have noticed.
+const INGEST_LEAVES_WITHIN: Duration = Duration::from_secs(2);
 /// For webhooks that are under way when the process stops.
 const INGEST_STOPS_WITHIN: Duration = Duration::from_secs(3);
 /// And for calls that are under way; what has not ended by then is looked at again by whoever comes after.
@@ -91,7 +93,7 @@ impl Parts {
         let joined = Arc::new(watch::Sender::new(joining.first().await.map_err(|error| Refused::because(error.to_string()))?));
         let queue = queue_of(role, configuration);
         let ingest = public.map(|listener| {
-            let door = Arc::new(door(configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
+            let door = Arc::new(door(role, configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
             Part::start(|stop| ingest::serve(listener, door, told(stop)))
         });
         let worker = match role.delivers() {
@@ -150,7 +152,8 @@ fn queue_of(role: Role, configuration: &Configuration) -> Queue {
     }
 }
 
-fn door(configuration: &Configuration, store: Store, queue: Queue) -> ingest::Door {
+fn door(role: Role, configuration: &Configuration, store: Store, queue: Queue) -> ingest::Door {
+    let leave = if role == Role::Ingest { INGEST_LEAVES_WITHIN } else { Duration::ZERO };
     let gate = |(name, held): (&String, &configuration::SourceOf)| {
         (name.clone(), ingest::Gate { source: Arc::clone(&held.source), verifier: held.verifier.clone() })
     };
@@ -163,7 +166,7 @@ fn door(configuration: &Configuration, store: Store, queue: Queue) -> ingest::Do
         store,
         queue,
         now: Arc::new(clock::now),
-        limits: ingest::Limits { stop: INGEST_STOPS_WITHIN, ..configuration.limits },
+        limits: ingest::Limits { leave, stop: INGEST_STOPS_WITHIN, ..configuration.limits },
     }
 }
 
