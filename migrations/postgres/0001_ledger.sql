@@ -87,7 +87,8 @@ create table delivery (
     check ((state = 0) = (ended_at is null)),
     check (state <> 0 or record_id is not null)
 );
-create index delivery_record on delivery (record_id, state) where record_id is not null;
+-- With the id: a record's oldest are read from here, and not by walking through everybody's in the order of ids.
+create index delivery_record on delivery (record_id, state, id) where record_id is not null;
 create index delivery_open on delivery (destination_id, id) where state = 0;
 
 create table dead_letter (

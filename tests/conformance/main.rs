@@ -3,6 +3,7 @@
 
 mod fleet;
 mod half_way;
+mod plans;
 mod promises;
 mod races;
 mod script;

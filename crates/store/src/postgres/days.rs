@@ -24,7 +24,7 @@ const DAYS: i64 = 0x6f6e_6365_6461_7973;
 /// What others on a table wait for us at most: for the locks, and for the look into the `…_rest` whether it holds what belongs to a new day.
 const SHORTLY: &str = "set local lock_timeout = '300ms'; set local statement_timeout = '2s'";
 /// Counting what a day holds reads all of it, and holds up nobody.
-const AT_LEISURE: &str = "set local statement_timeout = '300s'";
+const AT_LEISURE: &str = "set local statement_timeout = '300s'; set local enable_seqscan = on";
 
 /// A table that is one by day.
 struct Daily {

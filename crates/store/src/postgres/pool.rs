@@ -1,6 +1,7 @@
 //! Connections, and the transactions that everything on PostgreSQL happens in.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
@@ -20,27 +21,31 @@ const DURABLE: [(&str, &[&str]); 3] =
     [("fsync", &["on"]), ("full_page_writes", &["on"]), ("synchronous_commit", &["on", "remote_write", "remote_apply", "local"])];
 
 /// Limits that hold even if this process hangs with a transaction open.
-const LIMITS: [(&str, &str); 5] = [
+const LIMITS: [(&str, &str); 6] = [
     ("statement_timeout", "30s"),
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "15s"),
     ("default_transaction_isolation", "read committed"),
     // Its compiler takes longer than any of our statements.
     ("jit", "off"),
+    // What is written is found through an index. A plan that was made while a table was small would go on reading all of it.
+    ("enable_seqscan", "off"),
 ];
 macro_rules! limited {
-    ($begin:literal) => {
+    ($begin:literal, $enable_seqscan:literal) => {
         concat!(
             $begin,
             "; set local statement_timeout = '30s'; set local lock_timeout = '10s'; set local idle_in_transaction_session_timeout = '15s'; ",
-            "set local jit = off"
+            "set local jit = off; set local enable_seqscan = ",
+            $enable_seqscan
         )
     };
 }
 /// As [`LIMITS`], where no setting may outlive its transaction: the connection is somebody else's after it.
-const BEGIN_LIMITED: &str = limited!("begin isolation level read committed");
-const MOMENT: &str = "begin isolation level repeatable read, read only";
-const MOMENT_LIMITED: &str = limited!("begin isolation level repeatable read, read only");
+const BEGIN_LIMITED: &str = limited!("begin isolation level read committed", "off");
+/// Who looks may want all of a table.
+const MOMENT: &str = "begin isolation level repeatable read, read only; set local enable_seqscan = on";
+const MOMENT_LIMITED: &str = limited!("begin isolation level repeatable read, read only", "on");
 
 /// A statement with its values.
 pub type Statement<'q> = Query<'q, Pg, PgArguments>;
@@ -49,7 +54,7 @@ pub type Statement<'q> = Query<'q, Pg, PgArguments>;
 #[derive(Clone)]
 pub struct Pool {
     pool: PgPool,
-    connect: PgConnectOptions,
+    connect: Arc<PgConnectOptions>,
     options: Options,
 }
 
@@ -66,12 +71,12 @@ impl Pool {
         } else {
             connect.statement_cache_capacity(STATEMENTS).options(LIMITS)
         };
-        Ok(Self { pool: lazy(connect.clone(), connections, wait), connect, options })
+        Ok(Self { pool: lazy(connect.clone(), connections, wait), connect: Arc::new(connect), options })
     }
 
     /// Other connections to the same database.
     pub fn apart(&self, connections: u32, wait: Duration) -> Self {
-        Self { pool: lazy(self.connect.clone(), connections, wait), connect: self.connect.clone(), options: self.options }
+        Self { pool: lazy((*self.connect).clone(), connections, wait), ..self.clone() }
     }
 
     /// Connections to the same database that see one schema only.

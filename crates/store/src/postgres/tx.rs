@@ -1,7 +1,12 @@
 //! One writing transaction on PostgreSQL. A whole batch goes into one statement, a column to an array.
 //!
+//! The planner takes an array for ten rows, and after a few times keeps the plan that it made of that: a look-up of a batch is spelled as one look-up for each
+//! of its rows (`lateral … limit`), which can be done in one way only.
+//!
 //! Row locks are taken in one order, so that nobody waits in a circle: destinations, then records by their ids. Intake never waits for a worker:
 //! a record that one has locked is woken after the commit.
+
+mod known;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +16,10 @@ use serde_json::Value;
 use sqlx::postgres::PgRow;
 
 use super::pool::{Begun, Pool};
-use super::read::{bytes, delivery, event, get, json, mode, record_entry, records, text, word, words};
+use super::read::{delivery, event, get, json, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RawEvent, RecordEntry, ResultRow};
 use crate::tx::{Burial, Sent};
 
 /// The key of the lock under which the audit trail grows.
@@ -35,7 +40,7 @@ async fn wake_late(pool: &Pool, records: &[i64], at: i64) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     tx.run(sqlx::query("select 1 from record where id = any($1) order by id for update").bind(records)).await?;
     let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
-               and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
+               and (select true from delivery d where d.record_id = record.id and d.state = 0 limit 1)";
     tx.run(sqlx::query(sql).bind(records).bind(at)).await?;
     tx.commit().await
 }
@@ -73,52 +78,6 @@ impl Tx {
 
     fn optional_name(&self, name: Option<&String>) -> Result<Option<i64>, Error> {
         name.map(|name| self.names.id(name)).transpose()
-    }
-
-    pub async fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> Result<BTreeMap<(String, [u8; 16]), KnownEvent>, Error> {
-        let sources = keys.iter().map(|(source, _)| self.names.id(source)).collect::<Result<Vec<_>, _>>()?;
-        let hashes: Vec<Vec<u8>> = keys.iter().map(|(_, hash)| hash.to_vec()).collect();
-        let sql = "select n.text as source, e.key_hash, e.id, e.content_hash, e.mapping_version, e.flags \
-                   from unnest($1::bigint[], $2::bytea[]) k (source_id, key_hash) join event e using (source_id, key_hash) \
-                   join name n on n.id = e.source_id";
-        let mut found = BTreeMap::new();
-        for row in &self.all(sqlx::query(sql).bind(sources).bind(hashes)).await? {
-            let id: i64 = get(row, "id")?;
-            let key = (get::<String>(row, "source")?, bytes(get(row, "key_hash")?, "event", "key_hash", id)?);
-            let content_hash = bytes(get(row, "content_hash")?, "event", "content_hash", id)?;
-            let ignored = get::<i64>(row, "flags")? & 1 != 0;
-            found.insert(key, KnownEvent { id: EventId(id), content_hash, mapping_version: get(row, "mapping_version")?, ignored });
-        }
-        Ok(found)
-    }
-
-    pub async fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> Result<BTreeMap<AliasKey, RecordId>, Error> {
-        let (mut hashes, mut kinds, mut destinations, mut objects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for key in keys {
-            hashes.push(key.hash.to_vec());
-            kinds.push(key.kind.clone());
-            destinations.push(self.names.id(&key.destination)?);
-            objects.push(self.names.id(&key.object)?);
-        }
-        let sql = "select a.value_hash, a.kind, d.text as destination, o.text as object, a.record_id \
-                   from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[]) k (value_hash, kind, destination_id, object_id) \
-                   join alias a using (value_hash, kind, destination_id, object_id) \
-                   join name d on d.id = a.destination_id join name o on o.id = a.object_id";
-        let mut found = BTreeMap::new();
-        for row in &self.all(sqlx::query(sql).bind(hashes).bind(kinds).bind(destinations).bind(objects)).await? {
-            let record: i64 = get(row, "record_id")?;
-            let hash = bytes(get(row, "value_hash")?, "alias", "value_hash", record)?;
-            let key = AliasKey { hash, kind: get(row, "kind")?, destination: get(row, "destination")?, object: get(row, "object")? };
-            found.insert(key, RecordId(record));
-        }
-        Ok(found)
-    }
-
-    /// Which kinds of identifier these records have already.
-    pub async fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeSet<(RecordId, String)>, Error> {
-        let sql = "select distinct record_id, kind from alias where record_id = any($1)";
-        let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0)))).await?;
-        rows.iter().map(|row| Ok((RecordId(get(row, "record_id")?), get(row, "kind")?))).collect()
     }
 
     pub async fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
@@ -278,14 +237,14 @@ impl Tx {
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
     pub async fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
-                   and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
+                   and (select true from delivery d where d.record_id = record.id and d.state = 0 limit 1)";
         self.run(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(now.0)).await.map(drop)
     }
 
     /// The records behind open deliveries of these events.
     pub async fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> Result<BTreeSet<RecordId>, Error> {
-        let sql =
-            "select d.record_id from unnest($1::bigint[]) e (id) join delivery d on d.id between e.id and e.id + 63 where d.state = 0";
+        let sql = "select d.record_id from unnest($1::bigint[]) e (id) \
+                   cross join lateral (select record_id, state from delivery where id between e.id and e.id + 63 order by id limit 64) d where d.state = 0";
         let rows = self.all(sqlx::query(sql).bind(list(events.iter().map(|id| id.0)))).await?;
         rows.iter().map(|row| Ok(RecordId(get(row, "record_id")?))).collect()
     }
