@@ -13,6 +13,7 @@ mod expression;
 mod functions;
 mod key;
 mod normalize;
+mod phone;
 mod read;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,11 +1,11 @@
 //! From what vendors write to one form of it.
 
 use jmespath::Variable;
-use phonenumber::Mode;
 use phonenumber::country::Id as Region;
 use serde_json::Value;
 
 use super::document::{kind, survives};
+use super::phone;
 use crate::Time;
 
 /// What is to be made of a value.
@@ -183,17 +183,7 @@ fn domain(text: &str) -> Result<Value, Unusable> {
 }
 
 fn phone(text: &str, region: Option<Region>) -> Result<Value, Unusable> {
-    if text.len() > 40 || !text.is_ascii() {
-        return unusable("unusable_phone", "is not a phone number: it is too long or holds something else than ASCII");
-    }
-    if region.is_none() && !text.starts_with('+') {
-        return unusable("unusable_phone", "is a national phone number, and no `region` says of which country");
-    }
-    let Ok(number) = phonenumber::parse(region, text) else { return unusable("unusable_phone", "is not a phone number") };
-    if !phonenumber::is_valid(&number) {
-        return unusable("unusable_phone", "is not a phone number that can exist");
-    }
-    Ok(Value::String(number.format().mode(Mode::E164).to_string()))
+    phone::e164(text, region).map_or_else(|found| unusable("unusable_phone", found), |number| Ok(Value::String(number)))
 }
 
 fn number(value: &Variable, text: Option<&str>) -> Result<Value, Unusable> {

@@ -26,6 +26,9 @@ const EARLIEST: Time = Time::from_seconds(946_684_800);
 /// Most warnings of one event.
 const WARNINGS_MAX: usize = 32;
 
+/// Room for what is hashed of a common event; a larger one grows.
+const CONTENT_BYTES: usize = 768;
+
 /// What reading needs besides the request.
 pub struct ReadContext<'a> {
     /// When the request arrived.
@@ -55,7 +58,11 @@ impl Source {
     /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
     pub fn content_hash(&self, event: &Event) -> [u8; 16] {
         let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
-        let content = serde_json::to_vec(&(&event.event_type, &event.identity, attributes)).unwrap_or_default();
+        let mut content = Vec::with_capacity(CONTENT_BYTES);
+        // As in `prepare`: there is nothing in it that JSON cannot say.
+        if serde_json::to_writer(&mut content, &(&event.event_type, &event.identity, attributes)).is_err() {
+            content.clear();
+        }
         let mut hash = [0; 16];
         hash.copy_from_slice(&Sha256::digest(&content)[..16]);
         hash
@@ -374,8 +381,10 @@ impl Reader<'_, '_> {
 
     /// The configured id where it is there and signed, else the body's hash.
     fn id(&mut self, compiled: Option<&Compiled>) -> Id {
-        let body = Id { tail: Tail::body(self.request.body), shown: None, fallback: false };
-        let Some(compiled) = compiled else { return body };
+        let request = self.request;
+        // Only where it is the key: hashing a body costs as much as checking its signature.
+        let body = || Id { tail: Tail::body(request.body), shown: None, fallback: false };
+        let Some(compiled) = compiled else { return body() };
         let signed = match &compiled.place {
             Place::Header(name) => self.context.signed_headers.iter().any(|signed| signed == name),
             // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
@@ -384,7 +393,7 @@ impl Reader<'_, '_> {
         };
         if !signed {
             self.warn("unsigned_id", format!("{}: is not signed, so the body's hash is the key.", compiled.label));
-            return body;
+            return body();
         }
         let text = match self.fetch(compiled) {
             Ok(Fetched::Value(value)) => scalar_text(&value).map(Some),
@@ -400,11 +409,11 @@ impl Reader<'_, '_> {
             }
             Ok(_) => {
                 self.warn("id_missing", format!("{}: is missing, so the body's hash is the key.", compiled.label));
-                body
+                body()
             }
             Err(unusable) => {
                 self.warn("unusable_id", format!("{}: {}, so the body's hash is the key.", compiled.label, unusable.found));
-                body
+                body()
             }
         }
     }
