@@ -9,9 +9,11 @@
 mod compile;
 mod content;
 mod document;
+mod evaluate;
 mod expression;
 mod functions;
 mod key;
+mod node;
 mod normalize;
 mod phone;
 mod read;
