@@ -4,9 +4,22 @@
 //! hashes a pattern of up to some thousand letters to find it compiled; but most vendors send E.164 already. So a number that is certain
 //! to come out of the library as it went in is told by two or three of the same patterns, and everything else goes the library's whole way.
 
+use std::sync::{LazyLock, PoisonError};
+
 use phonenumber::Metadata;
 use phonenumber::country::Id as Region;
-use phonenumber::metadata::{DATABASE, Descriptor};
+use phonenumber::metadata::{DATABASE, Database, Descriptor};
+
+/// Patterns that stay compiled. The library's own 100 are those of some fifteen countries, and with numbers of more every one costs
+/// milliseconds. One takes about 0.1 MB and a country three to six of them.
+const PATTERNS_MAX: usize = 400;
+
+/// The library's data, with room for its patterns.
+static NUMBERS: LazyLock<&Database> = LazyLock::new(|| {
+    // The lock is held while a pattern is looked for; whoever panicked meanwhile left the patterns as they were.
+    DATABASE.cache().lock().unwrap_or_else(PoisonError::into_inner).set_capacity(PATTERNS_MAX);
+    &DATABASE
+});
 
 /// Most digits of a country's calling code.
 const CODE_DIGITS_MAX: usize = 3;
@@ -30,8 +43,8 @@ pub(super) fn e164(text: &str, region: Option<Region>) -> Result<String, Why> {
 
 /// What the library makes of it.
 fn by_library(text: &str, region: Option<Region>) -> Result<String, Why> {
-    let Ok(number) = phonenumber::parse(region, text) else { return Err("is not a phone number") };
-    if !phonenumber::is_valid(&number) {
+    let Ok(number) = phonenumber::parse_with(&NUMBERS, region, text) else { return Err("is not a phone number") };
+    if !phonenumber::is_valid_with(&NUMBERS, &number) {
         return Err("is not a phone number that can exist");
     }
     // What its formatter writes for E.164, without the patterns for national forms that it looks up first.
@@ -57,7 +70,7 @@ fn is_unchanged(digits: &str, region: Option<Region>) -> bool {
     // Prefixes are those of the configured country, whatever country the number is of.
     let prefixes = match region {
         None => home,
-        Some(region) => match DATABASE.by_id(region.as_ref()) {
+        Some(region) => match NUMBERS.by_id(region.as_ref()) {
             Some(metadata) => metadata,
             None => return false,
         },
@@ -74,7 +87,7 @@ fn split(digits: &str) -> Option<(u16, &str)> {
     let mut splits = (1..=CODE_DIGITS_MAX).filter_map(|at| digits.split_at_checked(at));
     let (code, national) = splits.find_map(|(code, national)| {
         let code = code.parse::<u16>().ok()?;
-        DATABASE.by_code(&code).map(|_| (code, national))
+        NUMBERS.by_code(&code).map(|_| (code, national))
     })?;
     // No code begins with a zero; in front of a number it is a part of it in some countries and a prefix in others.
     (!digits.starts_with('0') && !national.starts_with('0')).then_some((code, national))
@@ -83,8 +96,8 @@ fn split(digits: &str) -> Option<(u16, &str)> {
 /// The country that such a number is of, if there can be such a number: among those that share a calling code, the first whose leading
 /// digits it has, or that has no such digits and knows its kind.
 fn home(code: u16, national: &str) -> Option<&'static Metadata> {
-    let regions = DATABASE.region(&code)?;
-    let of = |region: &str| if region == "001" { DATABASE.by_code(&code)?.into_iter().next() } else { DATABASE.by_id(region) };
+    let regions = NUMBERS.region(&code)?;
+    let of = |region: &str| if region == "001" { NUMBERS.by_code(&code)?.into_iter().next() } else { NUMBERS.by_id(region) };
     if let [only] = regions.as_slice() {
         return of(only).filter(|metadata| exists(metadata, national));
     }
