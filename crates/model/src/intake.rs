@@ -13,6 +13,9 @@ use crate::seal::HashKey;
 use crate::source::Source;
 use crate::{Event, EventId, Identifier, Identity, Reading, Reason, Received, Time};
 
+/// Room for a common canonical event's JSON; a larger one grows.
+const NORMALIZED_BYTES: usize = 1536;
+
 /// One event of a request.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
@@ -165,7 +168,9 @@ impl Work<'_, '_> {
             id
         });
         // An event is texts, numbers and lists of them under text names: there is nothing in it that JSON cannot say.
-        let normalized = serde_json::to_string(&event).unwrap_or_default();
+        let mut normalized = Vec::with_capacity(NORMALIZED_BYTES);
+        let written = serde_json::to_writer(&mut normalized, &event);
+        let normalized = written.ok().and_then(|()| String::from_utf8(normalized).ok()).unwrap_or_default();
         NewEvent {
             id,
             event_type: event.event_type,

@@ -10,6 +10,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use lz4_flex::block::{compress_into, get_maximum_output_size};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use sha2::{Digest, Sha256};
 
@@ -162,11 +163,18 @@ impl SealingKeys {
         if plain.len() > PLAIN_BYTES_MAX {
             return Err(SealError::TooLarge);
         }
-        let mut text = lz4_flex::block::compress_prepend_size(plain);
+        let length = u32::try_from(plain.len()).map_err(|_| SealError::TooLarge)?.to_le_bytes();
+        let head = [&[SEAL_VERSION], nonce.as_slice(), &length].concat();
+        // Compressed and sealed where it stands in the row, so that nothing is copied.
+        let mut bytes = vec![0; head.len() + get_maximum_output_size(plain.len()) + AES_256_GCM.tag_len()];
+        bytes[..head.len()].copy_from_slice(&head);
+        let compressed = compress_into(plain, &mut bytes[head.len()..]).map_err(|_| SealError::TooLarge)?;
+        bytes.truncate(head.len() + compressed);
         let key = self.first.row_key(row)?;
-        let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), bound(row), &mut text);
-        let tag = tag.map_err(|_| SealError::TooLarge)?;
-        let bytes = [&[SEAL_VERSION], nonce.as_slice(), &text, tag.as_ref()].concat();
+        let text = &mut bytes[1 + NONCE_BYTES..];
+        let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), bound(row), text);
+        bytes.extend_from_slice(tag.map_err(|_| SealError::TooLarge)?.as_ref());
+        bytes.shrink_to_fit();
         Ok(Sealed { key_id: self.first.id, bytes })
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use jmespath::{Rcvar, Variable};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::expression::Expression;
 use super::key::is_event_type;
+use super::node::Node;
 use super::normalize::{Normalizer, Unit};
 use crate::source::{EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
 
@@ -73,7 +73,7 @@ pub(crate) enum Place {
     Expression(Expression),
     Header(String),
     Query(String),
-    Constant(Rcvar),
+    Constant(Node<'static>),
 }
 
 /// A value: where it is, what is made of it, and what if that fails.
@@ -328,7 +328,7 @@ impl Work<'_> {
             (None, Some(name), None, None) => Some((Place::Header(name.to_ascii_lowercase()), format!("header `{name}`"))),
             (None, None, Some(name), None) => Some((Place::Query(name.clone()), format!("query parameter `{name}`"))),
             (None, None, None, Some(value)) => match constant(value) {
-                Some(variable) => Some((Place::Constant(variable), "const".to_owned())),
+                Some(value) => Some((Place::Constant(value), "const".to_owned())),
                 None => {
                     self.problem(format!("{key}.const"), "is not a text, a number or a boolean", "Write a single value.");
                     None
@@ -454,11 +454,11 @@ impl Work<'_> {
 }
 
 /// A scalar of the configuration.
-fn constant(value: &Value) -> Option<Rcvar> {
+fn constant(value: &Value) -> Option<Node<'static>> {
     match value {
-        Value::String(text) => Some(Rcvar::new(Variable::String(text.clone()))),
-        Value::Bool(value) => Some(Rcvar::new(Variable::Bool(*value))),
-        Value::Number(number) => Some(Rcvar::new(Variable::Number(number.clone()))),
+        Value::String(text) => Some(Node::Text(text.clone().into())),
+        Value::Bool(value) => Some(Node::Bool(*value)),
+        Value::Number(number) => Some(Node::Number(number.clone())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

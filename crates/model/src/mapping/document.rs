@@ -4,14 +4,15 @@
 //! nothing here is lenient: a member that occurs twice is noted, a number that a double cannot hold exactly is kept
 //! as its text, and depth and size are bounded.
 
-use std::cell::{Cell, RefCell};
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 
-use jmespath::{Rcvar, Variable};
+use jmespath::Rcvar;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::node::{Members, Node};
 use crate::Reason;
 
 /// Most values (objects, lists, scalars) in one document.
@@ -22,11 +23,19 @@ const NUMBER_CHARS_MAX: usize = 64;
 const DUPLICATES_MAX: usize = 16;
 
 /// A parsed body.
-#[derive(Clone, Debug)]
-pub(crate) struct Document {
-    pub(crate) root: Rcvar,
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    pub(crate) root: Node<'a>,
     /// Names of members that occurred twice in one object.
     pub(crate) duplicates: BTreeSet<String>,
+    library: OnceCell<Rcvar>,
+}
+
+impl Document<'_> {
+    /// The whole document as the library holds it: made when it is first asked for, and once.
+    pub(crate) fn library(&self) -> &Rcvar {
+        self.library.get_or_init(|| self.root.to_library())
+    }
 }
 
 /// Why a body cannot be read: a reason of the closed list and a sentence without values.
@@ -43,32 +52,19 @@ impl Unreadable {
 }
 
 /// Parses a body that must be one JSON object in UTF-8.
-pub(crate) fn parse(body: &[u8]) -> Result<Document, Unreadable> {
+pub(crate) fn parse(body: &[u8]) -> Result<Document<'_>, Unreadable> {
     let text = precheck(body)?;
     let budget = Budget::default();
     let mut parsed = read(text, &budget)?;
     if budget.floats.get()
         && let Some(quoted) = quote_inexact(text)?
     {
-        parsed = read(&quoted, &Budget::default())?;
+        parsed = read(&quoted, &Budget::default())?.detached();
     }
-    if !parsed.is_object() {
-        return Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", kind(&parsed))));
+    if !matches!(parsed, Node::Object(_)) {
+        return Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", parsed.kind())));
     }
-    Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner() })
-}
-
-/// The JSON word for a value's type, with its article.
-pub(crate) fn kind(value: &Variable) -> &'static str {
-    match value {
-        Variable::Null => "null",
-        Variable::String(_) => "a string",
-        Variable::Bool(_) => "a boolean",
-        Variable::Number(_) => "a number",
-        Variable::Array(_) => "a list",
-        Variable::Object(_) => "an object",
-        Variable::Expref(_) => "an expression",
-    }
+    Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner(), library: OnceCell::new() })
 }
 
 /// What can be said before a parser is asked, in the words of the thing that went wrong.
@@ -104,7 +100,7 @@ impl Budget {
     }
 }
 
-fn read(body: &str, budget: &Budget) -> Result<Rcvar, Unreadable> {
+fn read<'a>(body: &'a str, budget: &Budget) -> Result<Node<'a>, Unreadable> {
     let mut deserializer = serde_json::Deserializer::from_str(body);
     let parsed = Seed(budget).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| {
@@ -120,81 +116,101 @@ fn read(body: &str, budget: &Budget) -> Result<Rcvar, Unreadable> {
 }
 
 #[derive(Clone, Copy)]
-struct Seed<'a>(&'a Budget);
+struct Seed<'b>(&'b Budget);
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Rcvar;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Rcvar, D::Error> {
+    type Value = Node<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Node<'de>, D::Error> {
         self.0.spend()?;
-        from.deserialize_any(self).map(Rcvar::new)
+        from.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Variable;
+    type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Variable, E> {
-        Ok(Variable::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Node<'de>, E> {
+        Ok(Node::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Variable, E> {
-        Ok(Variable::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Node<'de>, E> {
+        Ok(Node::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Variable, E> {
-        Ok(Variable::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Node<'de>, E> {
+        Ok(Node::Number(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Variable, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node<'de>, E> {
         self.0.floats.set(true);
         if value == 0.0 && value.is_sign_negative() {
-            return Ok(Variable::Number(0.into()));
+            return Ok(Node::Number(0.into()));
         }
-        serde_json::Number::from_f64(value).map(Variable::Number).ok_or_else(|| E::custom("number out of range"))
+        serde_json::Number::from_f64(value).map(Node::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Variable, E> {
-        Ok(Variable::String(value.to_owned()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Variable, E> {
-        Ok(Variable::String(value))
+    fn visit_str<E>(self, value: &str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_unit<E>(self) -> Result<Variable, E> {
-        Ok(Variable::Null)
+    fn visit_unit<E>(self) -> Result<Node<'de>, E> {
+        Ok(Node::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Variable, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Node<'de>, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = from.next_element_seed(self)? {
             entries.push(entry);
         }
-        Ok(Variable::Array(entries))
+        Ok(Node::List(entries))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Variable, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some(name) = from.next_key::<String>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Node<'de>, A::Error> {
+        let mut members = Members::new();
+        while let Some(name) = from.next_key_seed(Name)? {
             let value = from.next_value_seed(self)?;
-            match members.entry(name) {
-                Entry::Vacant(place) => {
-                    place.insert(value);
-                }
-                Entry::Occupied(mut place) => {
-                    let mut duplicates = self.0.duplicates.borrow_mut();
-                    if duplicates.len() < DUPLICATES_MAX {
-                        duplicates.insert(place.key().clone());
-                    }
-                    place.insert(value);
+            if let Some(name) = members.insert(name, value) {
+                let mut duplicates = self.0.duplicates.borrow_mut();
+                if duplicates.len() < DUPLICATES_MAX {
+                    duplicates.insert(name.into_owned());
                 }
             }
         }
-        Ok(Variable::Object(members))
+        Ok(Node::Object(members))
+    }
+}
+
+/// A member's name, borrowed where it holds no escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cow<'de, str>, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -277,8 +293,9 @@ mod tests {
     use super::*;
 
     fn value(body: &str) -> String {
-        let document = parse(format!(r#"{{"v":{body}}}"#).as_bytes()).unwrap();
-        document.root.as_object().unwrap()["v"].to_string()
+        let body = format!(r#"{{"v":{body}}}"#);
+        let document = parse(body.as_bytes()).unwrap();
+        document.root.member("v").unwrap().to_library().to_string()
     }
 
     fn refused(body: &[u8]) -> Unreadable {

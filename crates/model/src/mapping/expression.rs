@@ -1,12 +1,15 @@
 //! JMESPath, compiled once and evaluated on a document that was parsed once.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
+use jmespath::Context;
 use jmespath::ast::Ast;
-use jmespath::{Context, Rcvar, Variable};
 
+use super::document::Document;
+use super::evaluate::{Stopped, Term};
 use super::functions::{OURS, RUNTIME};
+use super::node::Node;
 
 /// Longest expression that is accepted, in bytes: the parser recurses, and no mapping needs more.
 const EXPRESSION_BYTES_MAX: usize = 2_000;
@@ -26,6 +29,8 @@ pub(crate) struct Expression {
     /// The steps, where the expression is nothing but names and indexes: the common case, walked without the
     /// interpreter, and the only case in which "absent" and "null" can be told apart.
     path: Option<Vec<Step>>,
+    /// Where it is made of what we evaluate ourselves.
+    term: Option<Term>,
 }
 
 /// What a plain path leads to.
@@ -33,7 +38,7 @@ pub(crate) enum Found<'a> {
     /// Nothing: some name on the way is not there.
     Absent,
     /// JSON null or any other value.
-    Value(&'a Rcvar),
+    Value(&'a Node<'a>),
 }
 
 impl Expression {
@@ -69,7 +74,8 @@ impl Expression {
         }
         let mut steps = Vec::new();
         let path = plain(&ast, &mut steps).then_some(steps);
-        Ok(Self { text: text.to_owned(), ast, path })
+        let term = Term::compile(&ast);
+        Ok(Self { text: text.to_owned(), ast, path, term })
     }
 
     /// The text it was compiled from.
@@ -87,25 +93,25 @@ impl Expression {
     /// # Errors
     ///
     /// A function was given a type that it does not take. The sentence names the expression and no value.
-    pub(crate) fn evaluate(&self, document: &Rcvar) -> Result<Rcvar, String> {
-        if let Some(found) = self.find(document) {
-            return Ok(match found {
-                Found::Absent => NULL.clone(),
-                Found::Value(value) => value.clone(),
-            });
+    pub(crate) fn evaluate<'a>(&'a self, document: &'a Document<'a>) -> Result<Cow<'a, Node<'a>>, String> {
+        let failed = || format!("`{}` cannot be evaluated on this payload: a function was given a type that it does not take", self.text);
+        match self.term.as_ref().map(|term| term.evaluate(&document.root)) {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(Stopped::Failed)) => return Err(failed()),
+            Some(Err(Stopped::Unsuited)) | None => {}
         }
         let mut context = Context::new(&self.text, &RUNTIME);
-        jmespath::interpret(document, &self.ast, &mut context)
-            .map_err(|_| format!("`{}` cannot be evaluated on this payload: a function was given a type that it does not take", self.text))
+        let value = jmespath::interpret(document.library(), &self.ast, &mut context).map_err(|_| failed())?;
+        Ok(Cow::Owned(Node::from_library(&value)))
     }
 
     /// Walks a plain path; `None` if this is not one.
-    pub(crate) fn find<'a>(&self, document: &'a Rcvar) -> Option<Found<'a>> {
-        let mut at = document;
+    pub(crate) fn find<'a>(&self, document: &'a Document<'a>) -> Option<Found<'a>> {
+        let mut at = &document.root;
         for step in self.path.as_ref()? {
             let next = match step {
-                Step::Key(name) => at.as_object().and_then(|members| members.get(name)),
-                Step::Index(index) => at.as_array().and_then(|entries| entries.get(*index)),
+                Step::Key(name) => at.member(name),
+                Step::Index(index) => at.entries().and_then(|entries| entries.get(*index)),
             };
             let Some(next) = next else { return Some(Found::Absent) };
             at = next;
@@ -142,8 +148,6 @@ impl Expression {
         bounded
     }
 }
-
-static NULL: LazyLock<Rcvar> = LazyLock::new(|| Rcvar::new(Variable::Null));
 
 /// How deep brackets are nested, quotes not counted: a bound before a parser that recurses.
 fn nesting(text: &str) -> usize {
@@ -212,11 +216,14 @@ fn visit(ast: &Ast, see: &mut impl FnMut(&Ast)) {
 
 #[cfg(test)]
 mod tests {
+    use jmespath::Rcvar;
+
     use super::*;
     use crate::mapping::document;
 
     fn evaluate(expression: &str, body: &str) -> Rcvar {
-        Expression::compile(expression).unwrap().evaluate(&document::parse(body.as_bytes()).unwrap().root).unwrap()
+        let (expression, document) = (Expression::compile(expression).unwrap(), document::parse(body.as_bytes()).unwrap());
+        expression.evaluate(&document).unwrap().to_library()
     }
 
     #[test]
@@ -248,8 +255,8 @@ mod tests {
     #[test]
     fn absent_and_null_are_told_apart_on_plain_paths() {
         let document = document::parse(br#"{"a":null}"#).unwrap();
-        assert!(matches!(Expression::compile("a").unwrap().find(&document.root), Some(Found::Value(_))));
-        assert!(matches!(Expression::compile("b").unwrap().find(&document.root), Some(Found::Absent)));
-        assert!(Expression::compile("a || b").unwrap().find(&document.root).is_none());
+        assert!(matches!(Expression::compile("a").unwrap().find(&document), Some(Found::Value(_))));
+        assert!(matches!(Expression::compile("b").unwrap().find(&document), Some(Found::Absent)));
+        assert!(Expression::compile("a || b").unwrap().find(&document).is_none());
     }
 }

@@ -5,8 +5,13 @@ use std::sync::LazyLock;
 use jmespath::functions::{ArgumentType, CustomFunction, Signature};
 use jmespath::{Context, Rcvar, Runtime, SearchResult, Variable};
 
+use super::node::Node;
+
 /// Ours, for people.
 pub(crate) const OURS: &str = "`lower(text)`, `split(text, separator)`, `answer(form_response, name, …)`";
+
+/// The function that is ours alone, and evaluated without the library.
+pub(crate) const ANSWER: &str = "answer";
 
 /// The functions that exist.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -15,7 +20,7 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let text = || ArgumentType::String;
     register(&mut runtime, "lower", Signature::new(vec![text()], None), lower);
     register(&mut runtime, "split", Signature::new(vec![text(), text()], None), split);
-    register(&mut runtime, "answer", Signature::new(vec![ArgumentType::Any, text()], Some(text())), answer);
+    register(&mut runtime, ANSWER, Signature::new(vec![ArgumentType::Any, text()], Some(text())), answer_for_library);
     runtime
 });
 
@@ -46,28 +51,42 @@ fn split(args: &[Rcvar], _: &mut Context<'_>) -> SearchResult {
 /// A form lists its questions (`definition.fields`, with `id`, `ref` and `title`) apart from its answers (`answers`, with
 /// `field.id` and a value under the name of their `type`); JMESPath cannot join two lists. Letters' case and whatever
 /// stands between words do not count. A name of several words also fits a longer title: "What is your first name?".
-fn answer(args: &[Rcvar], _: &mut Context<'_>) -> SearchResult {
-    let nothing = Rcvar::new(Variable::Null);
-    let Some((form, names)) = args.split_first() else { return Ok(nothing) };
-    let (Some(answers), questions) = (list(form, &["answers"]), list(form, &["definition", "fields"])) else { return Ok(nothing) };
-    let titled = |answer: &Rcvar| {
-        let id = member(answer, &["field", "id"])?;
-        questions?.iter().find(|question| member(question, &["id"]) == Some(id)).and_then(|question| member(question, &["title"]))
+pub(crate) fn answer<'d, 'a>(form: &'d Node<'a>, names: &[&str]) -> Option<&'d Node<'a>> {
+    let answers = form.member("answers")?.entries()?;
+    let questions = form.member("definition").and_then(|definition| definition.member("fields")?.entries());
+    let titled = |field: &Node<'a>| {
+        let id = field.member("id")?;
+        questions?.iter().find(|question| question.member("id").is_some_and(|held| held.same(id)))?.member("title")?.text()
     };
-    let fits = |name: &str, answer: &Rcvar| {
-        let reference = member(answer, &["field", "ref"]).and_then(|text| text.as_string());
-        let title = titled(answer).and_then(|text| text.as_string());
+    // Reference and title of each answer's question, looked up once for all names.
+    let asked: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.member("field").map_or((None, None), |field| (field.member("ref").and_then(Node::text), titled(field))))
+        .collect();
+    let fits = |name: &str, (reference, title): &(Option<&str>, Option<&str>)| {
         let is_phrase = words(name).nth(1).is_some();
-        reference.is_some_and(|text| begins(words(text), name) == Some(true))
-            || title.is_some_and(|text| begins(words(text), name) == Some(true) || is_phrase && holds(text, name))
+        reference.is_some_and(|text| is(text, name)) || title.is_some_and(|text| is(text, name) || is_phrase && holds(text, name))
     };
-    let found = names.iter().filter_map(|name| name.as_string()).find_map(|name| answers.iter().find(|answer| fits(name, answer)));
-    Ok(found.and_then(value_of).unwrap_or(nothing))
+    let place = names.iter().find_map(|name| asked.iter().position(|asked| fits(name, asked)))?;
+    value_of(answers.get(place)?)
+}
+
+fn answer_for_library(args: &[Rcvar], _: &mut Context<'_>) -> SearchResult {
+    let form = args.first().map_or(Node::Null, |form| Node::from_library(form));
+    let names: Vec<_> = args.iter().skip(1).filter_map(|name| name.as_string()).map(String::as_str).collect();
+    Ok(answer(&form, &names).map_or_else(|| Node::Null.to_library(), Node::to_library))
 }
 
 /// Runs of letters and digits.
 fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
     text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// Whether a text is made of a name's words.
+fn is(text: &str, name: &str) -> bool {
+    let first = |text: &str| text.bytes().next().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase());
+    let differs = matches!((first(text), first(name)), (Some(one), Some(other)) if one != other);
+    !differs && begins(words(text), name) == Some(true)
 }
 
 /// Whether words begin with a name's words, and if so, whether that is all of them. Nothing is allocated: a form has
@@ -99,23 +118,16 @@ fn holds(text: &str, name: &str) -> bool {
     }
 }
 
-fn member<'a>(value: &'a Rcvar, path: &[&str]) -> Option<&'a Rcvar> {
-    path.iter().try_fold(value, |at, name| at.as_object()?.get(*name))
-}
-
-fn list<'a>(value: &'a Rcvar, path: &[&str]) -> Option<&'a Vec<Rcvar>> {
-    member(value, path)?.as_array()
-}
-
 /// What an answer holds: `choice.label`, `choices.labels`, or the member that is called like its type.
-fn value_of(answer: &Rcvar) -> Option<Rcvar> {
-    let kind = member(answer, &["type"])?.as_string()?;
-    let value = match kind.as_str() {
-        "choice" => member(answer, &["choice", "label"]).or_else(|| member(answer, &["choice", "other"])),
-        "choices" => member(answer, &["choices", "labels"]),
-        other => member(answer, &[other]),
-    };
-    value.cloned()
+fn value_of<'d, 'a>(answer: &'d Node<'a>) -> Option<&'d Node<'a>> {
+    match answer.member("type")?.text()? {
+        "choice" => {
+            let choice = answer.member("choice")?;
+            choice.member("label").or_else(|| choice.member("other"))
+        }
+        "choices" => answer.member("choices")?.member("labels"),
+        other => answer.member(other),
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +136,8 @@ mod tests {
     use crate::mapping::expression::Expression;
 
     fn evaluate(expression: &str, body: &str) -> String {
-        Expression::compile(expression).unwrap().evaluate(&document::parse(body.as_bytes()).unwrap().root).unwrap().to_string()
+        let (expression, document) = (Expression::compile(expression).unwrap(), document::parse(body.as_bytes()).unwrap());
+        expression.evaluate(&document).unwrap().to_library().to_string()
     }
 
     #[test]

@@ -9,10 +9,13 @@
 mod compile;
 mod content;
 mod document;
+mod evaluate;
 mod expression;
 mod functions;
 mod key;
+mod node;
 mod normalize;
+mod phone;
 mod read;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,11 +1,13 @@
 //! From what vendors write to one form of it.
 
-use jmespath::Variable;
-use phonenumber::Mode;
+use std::borrow::Cow;
+
 use phonenumber::country::Id as Region;
 use serde_json::Value;
 
-use super::document::{kind, survives};
+use super::document::survives;
+use super::node::Node;
+use super::phone;
 use crate::Time;
 
 /// What is to be made of a value.
@@ -71,20 +73,20 @@ fn unusable<T>(kind: &'static str, found: impl Into<String>) -> Result<T, Unusab
 }
 
 /// The normalized value; `None` for null and for a text of nothing but white space.
-pub(crate) fn normalize(how: Normalizer, value: &Variable) -> Result<Option<Value>, Unusable> {
+pub(crate) fn normalize(how: Normalizer, value: &Node<'_>) -> Result<Option<Value>, Unusable> {
     let text = match value {
-        Variable::Null => return Ok(None),
+        Node::Null => return Ok(None),
         // An id of spaces is no missing id: it is a key that no CRM takes.
-        Variable::String(text) if how == Normalizer::Id && !text.is_empty() && text.trim().is_empty() => {
+        Node::Text(text) if how == Normalizer::Id && !text.is_empty() && text.trim().is_empty() => {
             return unusable("unusable_id", "is nothing but white space");
         }
-        Variable::String(text) if text.trim().is_empty() => return Ok(None),
-        Variable::String(text) => Some(text.trim()),
-        Variable::Bool(_) | Variable::Number(_) | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => None,
+        Node::Text(text) if text.trim().is_empty() => return Ok(None),
+        Node::Text(text) => Some(text.trim()),
+        Node::Bool(_) | Node::Number(_) | Node::List(_) | Node::Object(_) | Node::Reference => None,
     };
     match how {
         Normalizer::Keep => keep(value),
-        Normalizer::Text | Normalizer::FullName => scalar_text(value).map(Value::String),
+        Normalizer::Text | Normalizer::FullName => scalar_text(value).map(|text| Value::String(text.into_owned())),
         Normalizer::Lower => scalar_text(value).map(|text| Value::String(text.to_lowercase())),
         Normalizer::Email => email(text_only(value, text, "unusable_email")?),
         Normalizer::Phone(region) => phone(&scalar_text(value)?, region),
@@ -98,49 +100,49 @@ pub(crate) fn normalize(how: Normalizer, value: &Variable) -> Result<Option<Valu
     .map(Some)
 }
 
-fn text_only<'a>(value: &Variable, text: Option<&'a str>, word: &'static str) -> Result<&'a str, Unusable> {
-    text.map_or_else(|| unusable(word, format!("is {} and not a text", kind(value))), Ok)
+fn text_only<'a>(value: &Node<'_>, text: Option<&'a str>, word: &'static str) -> Result<&'a str, Unusable> {
+    text.map_or_else(|| unusable(word, format!("is {} and not a text", value.kind())), Ok)
 }
 
-fn keep(value: &Variable) -> Result<Value, Unusable> {
+fn keep(value: &Node<'_>) -> Result<Value, Unusable> {
     match value {
-        Variable::Null => Ok(Value::Null),
-        Variable::String(text) => Ok(Value::String(text.trim().to_owned())),
-        Variable::Bool(value) => Ok(Value::Bool(*value)),
-        Variable::Number(number) => Ok(Value::Number(number.clone())),
-        Variable::Array(entries) => {
-            let scalars = entries.iter().map(|entry| match **entry {
-                Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) | Variable::Null => {
-                    unusable("not_a_scalar", format!("is a list with {} in it; only texts, numbers and booleans can be", kind(entry)))
+        Node::Null => Ok(Value::Null),
+        Node::Text(text) => Ok(Value::String(text.trim().to_owned())),
+        Node::Bool(value) => Ok(Value::Bool(*value)),
+        Node::Number(number) => Ok(Value::Number(number.clone())),
+        Node::List(entries) => {
+            let scalars = entries.iter().map(|entry| match entry {
+                Node::List(_) | Node::Object(_) | Node::Reference | Node::Null => {
+                    unusable("not_a_scalar", format!("is a list with {} in it; only texts, numbers and booleans can be", entry.kind()))
                 }
-                Variable::String(_) | Variable::Bool(_) | Variable::Number(_) => keep(entry),
+                Node::Text(_) | Node::Bool(_) | Node::Number(_) => keep(entry),
             });
             scalars.collect::<Result<Vec<_>, _>>().map(Value::Array)
         }
-        Variable::Object(_) | Variable::Expref(_) => {
+        Node::Object(_) | Node::Reference => {
             unusable("not_a_scalar", "is an object; only texts, numbers, booleans and lists of them can be attributes")
         }
     }
 }
 
 /// A text, or a number or boolean as it is written.
-pub(crate) fn scalar_text(value: &Variable) -> Result<String, Unusable> {
+pub(crate) fn scalar_text<'d>(value: &'d Node<'_>) -> Result<Cow<'d, str>, Unusable> {
     match value {
-        Variable::String(text) => Ok(text.trim().to_owned()),
-        Variable::Bool(value) => Ok(value.to_string()),
-        Variable::Number(number) => Ok(number.to_string()),
-        Variable::Null | Variable::Array(_) | Variable::Object(_) | Variable::Expref(_) => {
-            unusable("not_a_scalar", format!("is {} and not a text", kind(value)))
+        Node::Text(text) => Ok(Cow::Borrowed(text.trim())),
+        Node::Bool(value) => Ok(Cow::Owned(value.to_string())),
+        Node::Number(number) => Ok(Cow::Owned(number.to_string())),
+        Node::Null | Node::List(_) | Node::Object(_) | Node::Reference => {
+            unusable("not_a_scalar", format!("is {} and not a text", value.kind()))
         }
     }
 }
 
 /// Unicode's composed form, so that two spellings of one text are one text.
-fn composed(text: &str) -> String {
+fn composed(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
-    icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned()
+    icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
 fn email(text: &str) -> Result<Value, Unusable> {
@@ -172,7 +174,7 @@ fn is_host(text: &str) -> bool {
 
 fn domain(text: &str) -> Result<Value, Unusable> {
     let text = composed(text);
-    let after_scheme = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+    let after_scheme = text.split_once("://").map_or(&*text, |(_, rest)| rest);
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.split_once(':').map_or(authority, |(host, _)| host);
     let host = host.strip_prefix("www.").unwrap_or(host).trim_end_matches('.');
@@ -183,34 +185,24 @@ fn domain(text: &str) -> Result<Value, Unusable> {
 }
 
 fn phone(text: &str, region: Option<Region>) -> Result<Value, Unusable> {
-    if text.len() > 40 || !text.is_ascii() {
-        return unusable("unusable_phone", "is not a phone number: it is too long or holds something else than ASCII");
-    }
-    if region.is_none() && !text.starts_with('+') {
-        return unusable("unusable_phone", "is a national phone number, and no `region` says of which country");
-    }
-    let Ok(number) = phonenumber::parse(region, text) else { return unusable("unusable_phone", "is not a phone number") };
-    if !phonenumber::is_valid(&number) {
-        return unusable("unusable_phone", "is not a phone number that can exist");
-    }
-    Ok(Value::String(number.format().mode(Mode::E164).to_string()))
+    phone::e164(text, region).map_or_else(|found| unusable("unusable_phone", found), |number| Ok(Value::String(number)))
 }
 
-fn number(value: &Variable, text: Option<&str>) -> Result<Value, Unusable> {
+fn number(value: &Node<'_>, text: Option<&str>) -> Result<Value, Unusable> {
     match (value, text) {
-        (Variable::Number(number), _) => Ok(Value::Number(number.clone())),
+        (Node::Number(number), _) => Ok(Value::Number(number.clone())),
         (_, Some(text)) if text.len() <= 64 => match serde_json::from_str::<serde_json::Number>(text) {
             Ok(number) if survives(text) => Ok(Value::Number(number)),
             Ok(_) => unusable("unusable_number", "has more digits than a number can hold exactly; use `as = \"text\"`"),
             Err(_) => unusable("unusable_number", "is not a plain decimal number"),
         },
-        _ => unusable("unusable_number", format!("is {} and not a number", kind(value))),
+        _ => unusable("unusable_number", format!("is {} and not a number", value.kind())),
     }
 }
 
-fn boolean(value: &Variable, text: Option<&str>) -> Result<Value, Unusable> {
+fn boolean(value: &Node<'_>, text: Option<&str>) -> Result<Value, Unusable> {
     match (value, text) {
-        (Variable::Bool(value), _) => Ok(Value::Bool(*value)),
+        (Node::Bool(value), _) => Ok(Value::Bool(*value)),
         (_, Some(text)) if text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
         (_, Some(text)) if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
         _ => unusable("unusable_boolean", "is neither true nor false"),
@@ -234,11 +226,11 @@ fn id(text: &str) -> Result<Value, Unusable> {
     if text.chars().any(char::is_control) {
         return unusable("unusable_id", "holds a control character, which no CRM takes in a key");
     }
-    Ok(Value::String(text))
+    Ok(Value::String(text.into_owned()))
 }
 
 /// A moment: RFC 3339 with an offset, or a number whose unit was said.
-pub(crate) fn moment(value: &Variable, unit: Option<Unit>) -> Result<Time, Unusable> {
+pub(crate) fn moment(value: &Node<'_>, unit: Option<Unit>) -> Result<Time, Unusable> {
     let text = scalar_text(value)?;
     let numeric = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
     match (numeric, unit) {
@@ -292,9 +284,10 @@ pub(crate) fn split_name(text: &str) -> (Option<String>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::node::Members;
 
     fn text(how: Normalizer, value: &str) -> Result<Option<Value>, Unusable> {
-        normalize(how, &Variable::String(value.to_owned()))
+        normalize(how, &Node::Text(value.into()))
     }
 
     fn good(how: Normalizer, value: &str, expected: &str) {
@@ -357,7 +350,7 @@ mod tests {
     #[test]
     fn a_moment_is_the_same_however_it_is_written() {
         let at = Time::from_seconds(1_700_000_000);
-        let moment = |text: &str, unit| moment(&Variable::String(text.to_owned()), unit);
+        let moment = |text: &str, unit| moment(&Node::Text(text.into()), unit);
         assert_eq!(moment("1700000000", Some(Unit::Seconds)), Ok(at));
         assert_eq!(moment("1700000000000", Some(Unit::Millis)), Ok(at));
         assert_eq!(moment("1700000000000000", Some(Unit::Micros)), Ok(at));
@@ -395,8 +388,8 @@ mod tests {
 
     #[test]
     fn ids_are_exact_texts_and_objects_are_nothing() {
-        assert_eq!(normalize(Normalizer::Id, &Variable::Number(706_405_506_930_370_084_u64.into())), Ok(Some("706405506930370084".into())));
-        assert!(normalize(Normalizer::Id, &Variable::Object(Default::default())).is_err());
+        assert_eq!(normalize(Normalizer::Id, &Node::Number(706_405_506_930_370_084_u64.into())), Ok(Some("706405506930370084".into())));
+        assert!(normalize(Normalizer::Id, &Node::Object(Members::new())).is_err());
         bad(Normalizer::Id, "a\nb");
         bad(Normalizer::Id, &"x".repeat(256));
         good(Normalizer::Date, "2026-11-22T18:04:00Z", "2026-11-22");

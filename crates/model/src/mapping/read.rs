@@ -1,8 +1,8 @@
 //! One body, read with one mapping.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use jmespath::{Rcvar, Variable};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -11,6 +11,7 @@ use super::content;
 use super::document::{self, Document, Unreadable};
 use super::expression::Found;
 use super::key::{self, Tail};
+use super::node::Node;
 use super::normalize::{ID_BYTES_MAX, Normalizer, Unusable, moment, normalize, scalar_text, split_name};
 use crate::event::{Audit, SCHEMA_VERSION, Warning};
 use crate::seal::HashKey;
@@ -25,6 +26,9 @@ const AHEAD_REFUSED: Duration = Duration::from_secs(24 * 3600);
 const EARLIEST: Time = Time::from_seconds(946_684_800);
 /// Most warnings of one event.
 const WARNINGS_MAX: usize = 32;
+
+/// Room for what is hashed of a common event; a larger one grows.
+const CONTENT_BYTES: usize = 768;
 
 /// What reading needs besides the request.
 pub struct ReadContext<'a> {
@@ -45,8 +49,13 @@ pub struct ReadContext<'a> {
 impl Source {
     /// What a verified request holds. Never empty: a body that cannot be read is a dead letter.
     pub fn read(&self, request: &Received<'_>, context: &mut ReadContext<'_>) -> Vec<Reading> {
-        let mut reader = Reader { source: self, mapping: &self.mapping, request, context, root: None, warnings: Vec::new() };
-        vec![reader.read()]
+        let mapping = &self.mapping;
+        let parsed = content::check(request, mapping.content_types.as_deref()).and_then(|()| document::parse(request.body));
+        let mut reader = Reader { source: self, mapping, request, context, document: parsed.as_ref().ok(), warnings: Vec::new() };
+        vec![match &parsed {
+            Ok(document) => reader.read(document),
+            Err(unreadable) => reader.unreadable(unreadable),
+        }]
     }
 
     /// Tells "same key, same content" from "same key, other content", under one mapping version.
@@ -55,7 +64,11 @@ impl Source {
     /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
     pub fn content_hash(&self, event: &Event) -> [u8; 16] {
         let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
-        let content = serde_json::to_vec(&(&event.event_type, &event.identity, attributes)).unwrap_or_default();
+        let mut content = Vec::with_capacity(CONTENT_BYTES);
+        // As in `prepare`: there is nothing in it that JSON cannot say.
+        if serde_json::to_writer(&mut content, &(&event.event_type, &event.identity, attributes)).is_err() {
+            content.clear();
+        }
         let mut hash = [0; 16];
         hash.copy_from_slice(&Sha256::digest(&content)[..16]);
         hash
@@ -67,17 +80,18 @@ struct Reader<'a, 'c> {
     mapping: &'a Mapping,
     request: &'a Received<'a>,
     context: &'a mut ReadContext<'c>,
-    root: Option<Rcvar>,
+    /// `None` if the body cannot be read.
+    document: Option<&'a Document<'a>>,
     warnings: Vec<Warning>,
 }
 
 /// A value as it was found.
-enum Fetched {
+enum Fetched<'a> {
     /// Nothing there.
     Absent,
     /// There, and null or empty.
     Blank,
-    Value(Rcvar),
+    Value(Cow<'a, Node<'a>>),
 }
 
 /// A value as it can be used.
@@ -95,16 +109,10 @@ struct Id {
     fallback: bool,
 }
 
-impl Reader<'_, '_> {
-    fn read(&mut self) -> Reading {
-        let parsed = content::check(self.request, self.mapping.content_types.as_deref()).and_then(|()| document::parse(self.request.body));
-        let document = match parsed {
-            Ok(document) => document,
-            Err(unreadable) => return self.unreadable(unreadable),
-        };
-        self.root = Some(document.root.clone());
+impl<'a> Reader<'a, '_> {
+    fn read(&mut self, document: &Document<'_>) -> Reading {
         let vendor_type = self.text(&self.mapping.vendor_type);
-        if let Some(reading) = self.duplicates(&document, &vendor_type) {
+        if let Some(reading) = self.duplicates(document, &vendor_type) {
             return reading;
         }
         let mapping = self.mapping;
@@ -127,16 +135,16 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn unreadable(&mut self, unreadable: Unreadable) -> Reading {
+    fn unreadable(&mut self, unreadable: &Unreadable) -> Reading {
         // The type may be in a header, which can be read whatever the body is.
         let vendor_type = self.text(&self.mapping.vendor_type);
         let event_type = key::type_for_key(&vendor_type);
         let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.request.body));
-        Reading::DeadLetter { reason: unreadable.reason, message: unreadable.message, event_type, idempotency_key, partial: None }
+        Reading::DeadLetter { reason: unreadable.reason, message: unreadable.message.clone(), event_type, idempotency_key, partial: None }
     }
 
     /// Parsers differ in which of two equal names wins, so nothing is read from a document where it matters.
-    fn duplicates(&mut self, document: &Document, vendor_type: &str) -> Option<Reading> {
+    fn duplicates(&mut self, document: &Document<'_>, vendor_type: &str) -> Option<Reading> {
         if document.duplicates.is_empty() {
             return None;
         }
@@ -162,12 +170,12 @@ impl Reader<'_, '_> {
         Some(Reading::DeadLetter { reason: Reason::Unparseable, message, event_type, idempotency_key, partial: None })
     }
 
-    fn fits(&mut self, rule: &EventRule, vendor_type: &str) -> bool {
+    fn fits(&mut self, rule: &'a EventRule, vendor_type: &str) -> bool {
         if !rule.on.is_empty() && !rule.on.iter().any(|pattern| pattern.fits(vendor_type)) {
             return false;
         }
-        let (Some(when), Some(root)) = (&rule.when, &self.root) else { return rule.when.is_none() };
-        match when.evaluate(root) {
+        let (Some(when), Some(document)) = (&rule.when, self.document) else { return rule.when.is_none() };
+        match when.evaluate(document) {
             Ok(value) => value.is_truthy(),
             Err(message) => {
                 self.warn("expression_failed", message);
@@ -193,7 +201,7 @@ impl Reader<'_, '_> {
         Reading::DeadLetter { reason: Reason::Unmapped, message, event_type, idempotency_key, partial: None }
     }
 
-    fn event(&mut self, rule: &EventRule, vendor_type: &str) -> Reading {
+    fn event(&mut self, rule: &'a EventRule, vendor_type: &str) -> Reading {
         let mut refusals = Vec::new();
         let event_type = self.event_type(rule, vendor_type, &mut refusals);
         let (occurred_at, said_when) = self.occurred_at(rule.occurred_at.as_ref(), &mut refusals);
@@ -245,7 +253,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn event_type(&mut self, rule: &EventRule, vendor_type: &str, refusals: &mut Vec<String>) -> String {
+    fn event_type(&mut self, rule: &'a EventRule, vendor_type: &str, refusals: &mut Vec<String>) -> String {
         let event_type = self.text(&rule.event_type);
         if key::is_event_type(&event_type) {
             return event_type;
@@ -259,7 +267,7 @@ impl Reader<'_, '_> {
     }
 
     /// When it happened, and whether that is the sender's word.
-    fn occurred_at(&mut self, compiled: Option<&Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
+    fn occurred_at(&mut self, compiled: Option<&'a Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
         let received_at = self.context.received_at;
         let Some(compiled) = compiled else { return (received_at, false) };
         let unit = if let Normalizer::Datetime(unit) = compiled.how { unit } else { None };
@@ -288,7 +296,7 @@ impl Reader<'_, '_> {
     }
 
     /// A usable value, or the sentence that says why there is none.
-    fn value(&mut self, compiled: &Compiled, is_key: bool) -> Result<Outcome, String> {
+    fn value(&mut self, compiled: &'a Compiled, is_key: bool) -> Result<Outcome, String> {
         let normalized = self.fetch(compiled).and_then(|fetched| match fetched {
             Fetched::Absent => Ok(None),
             Fetched::Blank if compiled.clear => Ok(Some(Outcome::Clear)),
@@ -356,7 +364,7 @@ impl Reader<'_, '_> {
     }
 
     /// The last part of the key, by the rules of [`super::key`].
-    fn event_key(&mut self, rule: &EventRule, event: &Event, said_when: bool, refusals: &mut Vec<String>) -> Id {
+    fn event_key(&mut self, rule: &'a EventRule, event: &Event, said_when: bool, refusals: &mut Vec<String>) -> Id {
         let identity = &event.identity;
         let known = identity.contact_external_id.is_some()
             || identity.email.is_some()
@@ -373,9 +381,11 @@ impl Reader<'_, '_> {
     }
 
     /// The configured id where it is there and signed, else the body's hash.
-    fn id(&mut self, compiled: Option<&Compiled>) -> Id {
-        let body = Id { tail: Tail::body(self.request.body), shown: None, fallback: false };
-        let Some(compiled) = compiled else { return body };
+    fn id(&mut self, compiled: Option<&'a Compiled>) -> Id {
+        let request = self.request;
+        // Only where it is the key: hashing a body costs as much as checking its signature.
+        let body = || Id { tail: Tail::body(request.body), shown: None, fallback: false };
+        let Some(compiled) = compiled else { return body() };
         let signed = match &compiled.place {
             Place::Header(name) => self.context.signed_headers.iter().any(|signed| signed == name),
             // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
@@ -384,10 +394,10 @@ impl Reader<'_, '_> {
         };
         if !signed {
             self.warn("unsigned_id", format!("{}: is not signed, so the body's hash is the key.", compiled.label));
-            return body;
+            return body();
         }
         let text = match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => scalar_text(&value).map(Some),
+            Ok(Fetched::Value(value)) => scalar_text(&value).map(|text| Some(text.into_owned())),
             Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
             Err(unusable) => Err(unusable),
         };
@@ -400,62 +410,62 @@ impl Reader<'_, '_> {
             }
             Ok(_) => {
                 self.warn("id_missing", format!("{}: is missing, so the body's hash is the key.", compiled.label));
-                body
+                body()
             }
             Err(unusable) => {
                 self.warn("unusable_id", format!("{}: {}, so the body's hash is the key.", compiled.label, unusable.found));
-                body
+                body()
             }
         }
     }
 
     /// A value as a text; empty where there is none.
-    fn text(&self, compiled: &Compiled) -> String {
+    fn text(&self, compiled: &'a Compiled) -> String {
         match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => scalar_text(&value).unwrap_or_default(),
+            Ok(Fetched::Value(value)) => scalar_text(&value).map(Cow::into_owned).unwrap_or_default(),
             Ok(Fetched::Absent | Fetched::Blank) | Err(_) => String::new(),
         }
     }
 
-    fn fetch(&self, compiled: &Compiled) -> Result<Fetched, Unusable> {
+    fn fetch(&self, compiled: &'a Compiled) -> Result<Fetched<'a>, Unusable> {
         match &compiled.place {
-            Place::Constant(value) => Ok(Fetched::Value(value.clone())),
+            Place::Constant(value) => Ok(Fetched::Value(Cow::Borrowed(value))),
             Place::Header(name) => match self.source.headers.header(self.request, name) {
-                Ok(Some(bytes)) => text_value(bytes),
+                Ok(Some(bytes)) => text_value(bytes).map(|text| text.map_or(Fetched::Blank, |text| Fetched::text(Cow::Borrowed(text)))),
                 Ok(None) => Ok(Fetched::Absent),
                 Err(()) => Err(Unusable { kind: "header_doubled", found: "says more than one thing".to_owned() }),
             },
             Place::Query(name) => match query_parameter(self.request.query(), name) {
-                Ok(Some(bytes)) => text_value(&bytes),
+                Ok(Some(bytes)) => {
+                    text_value(&bytes).map(|text| text.map_or(Fetched::Blank, |text| Fetched::text(Cow::Owned(text.to_owned()))))
+                }
                 Ok(None) => Ok(Fetched::Absent),
                 Err(()) => Err(Unusable { kind: "query_doubled", found: "occurs twice".to_owned() }),
             },
             Place::Expression(expression) => {
-                let Some(root) = &self.root else { return Ok(Fetched::Absent) };
-                let value = match expression.find(root) {
+                let Some(document) = self.document else { return Ok(Fetched::Absent) };
+                let value = match expression.find(document) {
                     Some(Found::Absent) => return Ok(Fetched::Absent),
-                    Some(Found::Value(value)) => value.clone(),
-                    None => expression.evaluate(root).map_err(|found| Unusable { kind: "expression_failed", found })?,
+                    Some(Found::Value(value)) => Cow::Borrowed(value),
+                    None => expression.evaluate(document).map_err(|found| Unusable { kind: "expression_failed", found })?,
                 };
-                Ok(match &*value {
-                    Variable::Null => Fetched::Blank,
-                    Variable::String(text) if text.is_empty() => Fetched::Blank,
-                    Variable::Bool(_)
-                    | Variable::String(_)
-                    | Variable::Number(_)
-                    | Variable::Array(_)
-                    | Variable::Object(_)
-                    | Variable::Expref(_) => Fetched::Value(value),
-                })
+                let blank = value.is_null() || value.text().is_some_and(str::is_empty);
+                Ok(if blank { Fetched::Blank } else { Fetched::Value(value) })
             }
         }
     }
 }
 
-fn text_value(bytes: &[u8]) -> Result<Fetched, Unusable> {
+impl<'a> Fetched<'a> {
+    fn text(text: Cow<'a, str>) -> Self {
+        Self::Value(Cow::Owned(Node::Text(text)))
+    }
+}
+
+/// `None` for nothing but white space.
+fn text_value(bytes: &[u8]) -> Result<Option<&str>, Unusable> {
     match std::str::from_utf8(bytes).map(str::trim) {
-        Ok("") => Ok(Fetched::Blank),
-        Ok(text) => Ok(Fetched::Value(Rcvar::new(Variable::String(text.to_owned())))),
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         Err(_) => Err(Unusable { kind: "not_utf8", found: "is not UTF-8".to_owned() }),
     }
 }

@@ -1,6 +1,7 @@
 //! Readings of whole requests.
 
 mod content;
+mod golden;
 mod keys;
 mod meaning;
 mod presets;
