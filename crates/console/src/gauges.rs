@@ -21,6 +21,7 @@ pub struct LedgerGauges {
 struct Remembered {
     at: Option<Time>,
     dead_letters: BTreeSet<(String, &'static str)>,
+    oldest_dead_letters: BTreeSet<String>,
     queues: BTreeSet<String>,
 }
 
@@ -39,12 +40,16 @@ impl LedgerGauges {
         for (destination, reason) in &last.dead_letters {
             gauge!("onceward_dead_letters", "destination" => destination.clone(), "reason" => *reason).set(0.0);
         }
+        for destination in &last.oldest_dead_letters {
+            gauge!("onceward_dead_letters_oldest_age_seconds", "destination" => destination.clone()).set(0.0);
+        }
         for destination in &last.queues {
             gauge!("onceward_queue_depth", "destination" => destination.clone()).set(0.0);
             gauge!("onceward_queue_oldest_age_seconds", "destination" => destination.clone()).set(0.0);
         }
         set(now, &found);
         last.dead_letters.extend(found.dead_letters.into_iter().map(|(destination, reason, _)| (destination, reason.as_str())));
+        last.oldest_dead_letters.extend(found.oldest_dead_letters.into_iter().map(|(destination, _)| destination));
         last.queues.extend(found.queue.into_iter().map(|(destination, _, _)| destination));
         last.at = Some(now);
         Ok(())
@@ -70,6 +75,10 @@ fn set(now: Time, found: &Gauges) {
     }
     for (destination, reason, count) in &found.dead_letters {
         gauge!("onceward_dead_letters", "destination" => destination.clone(), "reason" => reason.as_str()).set(*count as f64);
+    }
+    for (destination, at) in &found.oldest_dead_letters {
+        let age = now.since(*at).as_secs_f64();
+        gauge!("onceward_dead_letters_oldest_age_seconds", "destination" => destination.clone()).set(age);
     }
     for (destination, held) in &found.destinations {
         for state in model::destination::Destination::STATES {
