@@ -180,6 +180,12 @@ create table lease (
     until bigint not null
 );
 
+-- Who works here, and when that was last seen; 0: it has said goodbye. What a dead worker held is taken over before its leases end.
+create table worker (
+    holder text primary key,
+    seen_at bigint not null
+) with (fillfactor = 50);
+
 create table destination (
     name_id bigint primary key,
     state text not null             -- model::destination::Destination as JSON

@@ -7,8 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::process::{Process, executable};
-use crate::setup::ENVIRONMENT;
+use crate::process::{Process, ours};
 use crate::{Admin, Answer, Crm, SOON, Sent, Setup, client, headers, now, post, until};
 
 /// A whole pipeline: the executable as a process of its own, its folder, and the CRM that it writes to.
@@ -68,7 +67,7 @@ impl Onceward {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
         let file = folder.path().join("pipeline.toml");
-        std::fs::write(&file, setup.configuration(&data, &crm)).unwrap();
+        std::fs::write(&file, setup.configuration(&format!("sqlite:{}/onceward.db", data.display()), "embedded:", &crm)).unwrap();
         let arguments = vec!["--config".to_owned(), file.display().to_string()];
         Self::open(folder, arguments, Some(sandbox), Some(crm))
     }
@@ -213,13 +212,9 @@ fn log_file(folder: &Path) -> PathBuf {
     folder.join("onceward.log")
 }
 
-/// The executable in its folder, with the secrets of the setup and nothing else of ours.
 fn command(folder: &Path, arguments: &[String]) -> Command {
-    let mut command = Command::new(executable());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONCEWARD_")) {
-        command.env_remove(name);
-    }
-    command.envs(ENVIRONMENT).env_remove("RUST_LOG").current_dir(folder).args(arguments);
+    let mut command = ours("onceward", folder);
+    command.args(arguments);
     command
 }
 

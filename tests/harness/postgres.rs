@@ -55,10 +55,29 @@ impl Postgres {
 
     /// Ends it as a power cut would, with everything that it started.
     pub fn kill9(&mut self) {
-        let mut server = self.server.take().unwrap();
-        let group = format!("-{}", server.id());
-        assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
-        server.kill9();
+        self.signal("KILL");
+        self.server.take().unwrap().kill9();
+    }
+
+    /// Stops all of it without ending it: connections stay open and nobody answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// To the server and to everything that it started, each of which leads a group of its own.
+    fn signal(&self, name: &str) {
+        let server = self.server.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+        let mut command = Command::new("kill");
+        command.arg(format!("-{name}")).arg(server.to_string()).args(children.split_whitespace());
+        // One of the children may have ended meanwhile.
+        let told = command.stderr(std::process::Stdio::null()).status().unwrap();
+        assert!(told.success() || !children.is_empty(), "{name} did not reach the server {server}");
     }
 
     /// Starts it again, with what it had on disk.

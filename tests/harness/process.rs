@@ -5,6 +5,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::setup::ENVIRONMENT;
+
 /// A process of ours that dies with the test.
 pub(crate) struct Process {
     child: Child,
@@ -108,16 +110,26 @@ impl Drop for Process {
     }
 }
 
-/// The executable under test, which is built beside the tests.
+/// An executable of ours in a folder, with the secrets of the setup and nothing else of the tests' environment.
+pub(crate) fn ours(name: &str, folder: &Path) -> Command {
+    let mut command = Command::new(executable(name));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONCEWARD_")) {
+        command.env_remove(name);
+    }
+    command.envs(ENVIRONMENT).env_remove("RUST_LOG").current_dir(folder);
+    command
+}
+
+/// An executable under test, which is built beside the tests.
 ///
 /// # Panics
 ///
 /// It was not built.
-pub(crate) fn executable() -> PathBuf {
+fn executable(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // target/debug/deps/pipeline-0123 → target/debug/onceward
     let folder = test.ancestors().nth(2).unwrap();
-    let path = folder.join("onceward");
+    let path = folder.join(name);
     assert!(path.is_file(), "{} is not there: run `cargo build --workspace --bins` first, or `tests/run`, which does", path.display());
     path
 }

@@ -134,6 +134,11 @@ impl Broker {
         Some([(); 3].map(|()| numbers.next().unwrap_or_default()))
     }
 
+    /// As [`Broker::ctl`], from a broker that may be busy, or not there.
+    pub async fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.ask(arguments).await
+    }
+
     async fn ask(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = self.command("rabbitmqctl");
         command.arg("--quiet").args(arguments).stdin(Stdio::null());

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 /// The secrets of the configuration, by the names of their environment variables.
 pub const ENVIRONMENT: [(&str, &str); 8] = [
     ("ONCEWARD_KEY", "b25jZXdhcmQtdGVzdHMtc2VhbGluZy1rZXktMzJieXQ="),
@@ -49,13 +47,15 @@ impl Default for Setup {
 impl Setup {
     /// Three sources (`forms`: Standard Webhooks, trust 50; `desk`: a scheme of its own, trust 70; `hub`: GitHub's scheme, whose id is
     /// not signed), all leads to one Salesforce.
-    pub(crate) fn configuration(&self, data: &Path, crm: &str) -> String {
+    pub(crate) fn configuration(&self, ledger: &str, queue: &str, crm: &str) -> String {
         let Self { faults: _, latency_millis: _, token_life_millis: _, call_timeout, late_window, destination, more } = self;
-        let (data, more) = (data.display(), more.replace("{crm}", crm));
+        let more = more.replace("{crm}", crm);
         format!(
             r#"
 [ledger]
-url = "sqlite:{data}/onceward.db"
+url = "{ledger}"
+[queue]
+url = "{queue}"
 [encryption]
 keys = [{{ env = "ONCEWARD_KEY" }}]
 # Each process is told its own; where none runs, nothing may answer in its place.

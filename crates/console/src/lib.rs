@@ -105,6 +105,7 @@ impl std::ops::Deref for App {
 pub fn router(console: Console) -> Router {
     let open = probes::routes(Probes {
         store: console.store.clone(),
+        queue: console.queue.clone(),
         now: console.now.clone(),
         metrics: console.metrics.clone(),
         gauges: Some(Arc::new(LedgerGauges::default())),

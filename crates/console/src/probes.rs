@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use queue::{Queue, State as QueueState};
 use serde_json::json;
 use store::Store;
 
@@ -17,6 +18,8 @@ use crate::{Clock, LedgerGauges, RenderMetrics, guard};
 pub struct Probes {
     /// The ledger, whose health is readiness.
     pub store: Store,
+    /// The queue, without which everything works, only later.
+    pub queue: Queue,
     /// The time.
     pub now: Clock,
     /// What `/metrics` answers.
@@ -55,6 +58,13 @@ async fn ready(State(probes): State<Probes>) -> impl IntoResponse {
         Ok(pending) => reasons.push(format!("The ledger lacks migrations ({}): run `onceward migrate`.", pending.join(", "))),
         Err(error) => reasons.push(format!("The ledger does not answer: {error}")),
     }
+    let degraded = match probes.queue.state() {
+        QueueState::Up => Vec::new(),
+        QueueState::Blocked => {
+            vec!["The broker takes nothing: its memory or disk is short. Deliveries wait for the sweep, up to 5 s longer."]
+        }
+        QueueState::Down => vec!["The broker cannot be reached. Deliveries wait for the sweep, up to 5 s longer."],
+    };
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })))
+    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons, "degraded": degraded })))
 }

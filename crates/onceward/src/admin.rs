@@ -78,14 +78,14 @@ impl Admin {
 
     async fn ledger(installation: Installation, silent: String) -> Result<Self, Refused> {
         let ledger = &installation.configuration.ledger;
-        if !ledger.exists() {
-            let shown = ledger.display();
+        if let Some(file) = ledger.file().filter(|file| !file.exists()) {
+            let shown = file.display();
             return Err(Refused::because(format!(
                 "nothing listens on {silent}, and there is no ledger in `{shown}` yet: start `onceward`"
             )));
         }
         let (router, token) = crate::command::ledger::read_only(&installation).await?;
-        eprintln!("Nothing listens on {silent}, so this is read from the ledger itself, `{}`.\n", ledger.display());
+        eprintln!("Nothing listens on {silent}, so this is read from the ledger itself, `{ledger}`.\n");
         Ok(Self::Ledger { router, token, silent })
     }
 

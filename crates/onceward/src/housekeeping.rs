@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::Store;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::configuration::Retention;
@@ -18,20 +18,24 @@ const ROWS_AT_ONCE: u32 = 500;
 /// The pause between two of them.
 const BREATH: Duration = Duration::from_millis(200);
 
-/// Runs until it is dropped.
-pub async fn run(store: Store, metrics: PrometheusHandle, retention: Retention) {
-    let mut retain_at = Instant::now() + UPKEEP;
+/// Keeps metrics tidy until it is dropped.
+pub async fn tidy(metrics: PrometheusHandle) {
     loop {
         sleep(UPKEEP).await;
         metrics.run_upkeep();
-        if Instant::now() >= retain_at {
-            retain(&store, &retention).await;
-            retain_at = Instant::now() + RETAIN_EVERY;
-        }
     }
 }
 
-async fn retain(store: &Store, retention: &Retention) {
+/// Drops what is too old, now and every hour, until it is dropped itself.
+pub async fn retain(store: Store, retention: Retention) {
+    loop {
+        sleep(UPKEEP).await;
+        retain_once(&store, &retention).await;
+        sleep(RETAIN_EVERY).await;
+    }
+}
+
+async fn retain_once(store: &Store, retention: &Retention) {
     loop {
         let now = clock::now();
         let dropped = store.retain(now, now - retention.raw_events, now - retention.payloads, now - retention.keys, ROWS_AT_ONCE).await;

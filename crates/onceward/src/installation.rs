@@ -21,10 +21,10 @@ pub struct Installation {
 }
 
 /// Where the running process listens, as it says in its data folder.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// `http://127.0.0.1:8080`
-    pub public: String,
+    pub public: Option<String>,
     /// `http://127.0.0.1:8081`
     pub admin: String,
     /// The demo's sandbox.
@@ -66,18 +66,20 @@ impl Installation {
     /// Mistakes in it.
     pub fn of_file(path: &Path, context: &Context) -> Result<Self, Refused> {
         let configuration = configuration::load(path, &context.environment).map_err(Refused::Configuration)?;
-        let data = configuration.ledger.parent().map(Path::to_owned).unwrap_or_default();
+        // Beside the ledger where it is a file, else where we are told.
+        let data =
+            configuration.ledger.file().map_or_else(|| context.data.clone(), |file| file.parent().map(Path::to_owned).unwrap_or_default());
         Ok(Self { configuration, data, demo: false })
     }
 
     /// Where vendors post to: the running process's word, else the configuration's.
     pub fn public(&self) -> String {
-        Running::read(&self.data).map_or_else(|| url(self.configuration.listen.public), |running| running.public)
+        Running::read(&self.data).and_then(|running| running.public).unwrap_or_else(|| url(self.configuration.listen.public))
     }
 
     /// Where operators ask: the running process's word, else the configuration's.
     pub fn admin(&self) -> String {
-        Running::read(&self.data).map_or_else(|| url(self.configuration.listen.admin), |running| running.admin)
+        Running::read(&self.data).map_or_else(|| url(self.configuration.listen.admin()), |running| running.admin)
     }
 
     /// A token for the admin API: the generated one, else the strongest that is configured.
@@ -92,6 +94,7 @@ impl Installation {
     ///
     /// It can be neither read nor written, or the system has no randomness to give.
     pub fn generated_token(&self) -> io::Result<String> {
+        folder(&self.data)?;
         secret_file(&self.data.join(ADMIN_TOKEN), || random::<32>().map(hex::encode))
     }
 }
@@ -119,13 +122,16 @@ impl Running {
     ///
     /// The folder cannot be written.
     pub fn write(&self, data: &Path) -> io::Result<()> {
+        folder(data)?;
         std::fs::write(data.join(RUNNING), serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 
-    /// Takes it back.
-    pub fn forget(data: &Path) {
-        // A file that stays behind costs a command one refused connection.
-        let _ = std::fs::remove_file(data.join(RUNNING));
+    /// Takes it back, unless another process has said something since.
+    pub fn forget(&self, data: &Path) {
+        if Self::read(data).is_some_and(|said| said == *self) {
+            // A file that stays behind costs a command one refused connection.
+            let _ = std::fs::remove_file(data.join(RUNNING));
+        }
     }
 }
 

@@ -1,19 +1,7 @@
-//! The only code that starts things: configuration, telemetry, signals; the executable.
+//! Everything in one process, and every command.
 
 use std::process::ExitCode;
 
-mod admin;
-mod clock;
-mod command;
-mod configuration;
-mod demo;
-mod housekeeping;
-mod installation;
-mod rehearse;
-mod sender;
-mod shown;
-mod telemetry;
-
 fn main() -> ExitCode {
-    command::run()
+    onceward::everything()
 }

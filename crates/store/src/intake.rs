@@ -2,6 +2,8 @@
 
 mod floor;
 
+pub use floor::Scratch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;

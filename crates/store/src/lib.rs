@@ -22,6 +22,7 @@ mod columns;
 mod error;
 mod intake;
 pub mod memory;
+mod migration;
 mod people;
 mod postgres;
 pub mod rows;
@@ -32,13 +33,14 @@ mod views;
 mod work;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{IdGenerator, Time};
 
 pub use error::Error;
+pub use intake::Scratch;
 pub use people::audit_hash;
 pub use types::*;
 pub use work::{Advanced, Call, Ended, Entry, Finished, Kind, Work};
@@ -56,6 +58,8 @@ pub struct Store {
     arm: Arm,
     ids: Arc<Mutex<IdGenerator>>,
     waited_us: Arc<AtomicU64>,
+    /// Whether ids are its own yet: on a server shared with others, nothing is written before.
+    joined: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -65,16 +69,36 @@ enum Arm {
     Memory(memory::Memory),
 }
 
+/// How a ledger is opened, beyond its URL. On SQLite none of it matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// PgBouncer stands before the server and hands connections from transaction to transaction: nothing is kept prepared, and no setting outlives its
+    /// transaction. It costs a parse for each statement.
+    pub pgbouncer: bool,
+    /// A server that can lose what it has committed is warned about and not refused.
+    pub allow_unsafe: bool,
+}
+
 impl Store {
     /// Opens a ledger: `sqlite:PATH`, whose file and folder are made where they are missing, or `postgres://…`. Its migrations are not applied.
+    /// A server is not connected to before there is something to ask it, so that it may still be on its way up.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] for another kind of URL, another process on the file, or an SQLite that is too old; [`Error::Unavailable`] if the file cannot be
     /// opened.
     pub async fn open(url: &str) -> Result<Self, Error> {
+        Self::open_with(url, Options::default()).await
+    }
+
+    /// As [`Store::open`], in another way than the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, options: Options) -> Result<Self, Error> {
         if is_postgres(url) {
-            return Ok(Self::over(Arm::Postgres(Postgres::open(url).await?)));
+            return Ok(Self::over(Arm::Postgres(Postgres::open(url, options)?)));
         }
         Ok(Self::over(Arm::Sqlite(Sqlite::open(Path::new(path_of(url)?))?)))
     }
@@ -97,8 +121,59 @@ impl Store {
         Self::over(Arm::Memory(memory::Memory::default()))
     }
 
+    /// The same ledger through at most so many connections of its own, each waited for so long: whoever is busy here keeps nobody there waiting. Ids
+    /// and names are shared. On SQLite and in memory, where one process writes in turn, it is this very ledger.
+    #[must_use]
+    pub fn apart(&self, connections: u32, wait: Duration) -> Self {
+        let arm = match &self.arm {
+            Arm::Postgres(postgres) => Arm::Postgres(postgres.apart(connections, wait)),
+            Arm::Sqlite(_) | Arm::Memory(_) => self.arm.clone(),
+        };
+        Self { arm, ..self.clone() }
+    }
+
+    /// The time that counts for everybody on this ledger, to the microsecond, as the database says it; `None` where one process is alone with it and its
+    /// own clock counts.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be reached.
+    pub async fn clock(&self) -> Result<Option<Time>, Error> {
+        match &self.arm {
+            Arm::Postgres(postgres) => postgres.clock().await.map(Some),
+            Arm::Sqlite(_) | Arm::Memory(_) => Ok(None),
+        }
+    }
+
+    /// T13: notes that this worker lives, and takes over from those that do not: records whose holder has said goodbye, or has not been seen for 10 s, come
+    /// due at once, as if their leases were over. Every worker does it every 2 s. Returns how many records were taken over.
+    ///
+    /// On SQLite and in memory, where one process is alone with the ledger, there is nobody to take over from.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn heartbeat(&self, now: Time, holder: &str) -> Result<u64, Error> {
+        match &self.arm {
+            Arm::Postgres(postgres) => again!(postgres.heartbeat(now, holder).await),
+            Arm::Sqlite(_) | Arm::Memory(_) => Ok(0),
+        }
+    }
+
+    /// This worker has ended: what it still holds is taken over with the next heartbeat of anybody.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written.
+    pub async fn goodbye(&self, holder: &str) -> Result<(), Error> {
+        match &self.arm {
+            Arm::Postgres(postgres) => postgres.goodbye(holder).await,
+            Arm::Sqlite(_) | Arm::Memory(_) => Ok(()),
+        }
+    }
+
     fn over(arm: Arm) -> Self {
-        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default() }
+        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default(), joined: Arc::default() }
     }
 
     /// How long requests have waited for other work of this process on the ledger since this was last asked. Whoever has work that can
@@ -116,11 +191,11 @@ impl Store {
     }
 
     /// Begins work on a migrated ledger: ids go on above the largest one, the leases of whoever held it before are void, and what the configuration names
-    /// is known to it. Returns how many records the process before had in hand.
+    /// is known to it. Returns how many records the process before had in hand; on PostgreSQL, where others may be at work, heartbeats see to those.
     ///
     /// # Errors
     ///
-    /// The ledger cannot be read or written.
+    /// The ledger cannot be read or written. [`Error::Refused`]: the server is too old, or could lose what it has committed.
     pub async fn begin_work(
         &self,
         now: Time,
@@ -136,12 +211,14 @@ impl Store {
                 sqlite.register(now.0, sources, mappings).await?;
             }
             Arm::Postgres(postgres) => {
+                postgres.check_server().await?;
                 let (instance, floor) = postgres.instance().await?;
                 self.go_on_above(instance, floor);
                 postgres.register(now.0, sources, mappings).await?;
             }
             Arm::Memory(_) => {}
         }
+        self.joined.store(true, Ordering::Release);
         let mut tx = self.begin(destinations).await?;
         for destination in destinations {
             if tx.destination(destination).await?.is_none() {
@@ -173,16 +250,19 @@ impl Store {
     async fn begin(&self, names: &[&str]) -> Result<Tx, Error> {
         Ok(match &self.arm {
             Arm::Sqlite(sqlite) => Tx::Sqlite(Box::new(sqlite::tx::Tx::begin(sqlite, names).await?)),
+            Arm::Postgres(_) if !self.joined.load(Ordering::Acquire) => {
+                return Err(Error::Unavailable("this process has not begun its work on the ledger yet".into()));
+            }
             Arm::Postgres(postgres) => Tx::Postgres(Box::new(postgres::tx::Tx::begin(postgres, names).await?)),
             Arm::Memory(memory) => Tx::Memory(memory::Tx::begin(memory).await),
         })
     }
 
-    /// The migrations that the ledger lacks. For readiness.
+    /// The migrations that the ledger lacks. For readiness. Additive ones of a newer version are none of this one's business.
     ///
     /// # Errors
     ///
-    /// The ledger cannot be read, or a newer version has migrated it.
+    /// The ledger cannot be read, or a newer version has migrated it in a way that this one cannot live with.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.pending().await,
@@ -195,7 +275,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The ledger cannot be written, or a newer version has migrated it.
+    /// The ledger cannot be written, or a newer version has migrated it. [`Error::Refused`]: the server is too old, or could lose what it has committed.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
         match &self.arm {
             Arm::Sqlite(sqlite) => sqlite.migrate().await,

@@ -34,6 +34,9 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a loop waits after the ledger failed: this long, doubling up to [`IDLE_MAX`].
 const LEDGER_RETRY: Duration = Duration::from_millis(100);
 
+/// How often a worker says that it lives; whoever has not for 10 s is dead (`store`).
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
 /// A loop keeps off the ledger for so many times what requests have waited for it …
 const WAY_FACTOR: u32 = 7;
 /// … but never longer than this.
@@ -48,11 +51,32 @@ pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::
         loops.spawn(Destination::new(engine.clone(), Arc::clone(target), queue.clone(), bell, settings.clone()).run(stop.clone()));
     }
     loops.spawn(listen(queue, bells.clone(), stop.clone()));
-    loops.spawn(sweep(engine, bells, settings, stop));
+    loops.spawn(sweep(engine.clone(), bells.clone(), settings.clone(), stop));
+    let living = tokio::spawn(live(engine.clone(), bells, settings));
     while let Some(ended) = loops.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a delivery loop ended by a panic; its leases run out by themselves");
         }
+    }
+    // Until the last result is settled, this worker lives.
+    living.abort();
+    if let Err(error) = engine.store.goodbye(&engine.holder).await {
+        tracing::warn!(%error, "the ledger was not told that this worker has ended; it will notice");
+    }
+}
+
+/// Says that this worker lives, and takes from the dead what they held, so that nobody has to wait for the end of their leases.
+async fn live(engine: Engine, bells: BTreeMap<String, Arc<Bell>>, settings: Settings) {
+    loop {
+        match engine.store.heartbeat((settings.now)(), &engine.holder).await {
+            Ok(0) => {}
+            Ok(records) => {
+                tracing::warn!(records, "a worker has died; what it had in hand is taken over");
+                bells.values().for_each(|bell| bell.ring());
+            }
+            Err(error) => tracing::warn!(%error, "the ledger was not told that this worker lives; it tries again"),
+        }
+        sleep(HEARTBEAT).await;
     }
 }
 

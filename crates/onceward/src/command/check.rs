@@ -23,8 +23,9 @@ pub fn run(context: &Context) -> Result<(), Refused> {
                 "warnings": configuration.warnings,
                 "summary": {
                     "ledger": configuration.ledger,
+                    "queue": configuration.queue.to_string(),
                     "public": configuration.listen.public,
-                    "admin": configuration.listen.admin,
+                    "admin": configuration.listen.admin(),
                     "public_url": configuration.listen.public_url,
                     "retention_seconds": {
                         "raw_events": configuration.retention.raw_events.as_secs(),
@@ -51,9 +52,10 @@ pub fn run(context: &Context) -> Result<(), Refused> {
 
 fn summary(file: &str, configuration: &Configuration) -> String {
     let mut text = format!("{file} is in order.\n\n");
-    text.push_str(&format!("  ledger        {}\n", configuration.ledger.display()));
+    text.push_str(&format!("  ledger        {}\n", configuration.ledger));
+    text.push_str(&format!("  queue         {}\n", configuration.queue));
     text.push_str(&format!("  public        {}\n", configuration.listen.public));
-    text.push_str(&format!("  admin         {}\n", configuration.listen.admin));
+    text.push_str(&format!("  admin         {}\n", configuration.listen.admin()));
     for (name, source) in &configuration.sources {
         let from = source.source.preset.as_deref().map_or_else(|| "a source of your own".to_owned(), |preset| format!("preset {preset}"));
         text.push_str(&format!("  source        {name}: {from}, trust {}\n", source.source.trust));

@@ -13,22 +13,18 @@ use crate::clock;
 use crate::configuration::Configuration;
 use crate::installation::{self, Installation, random};
 
-/// Opens the ledger for writing, which only one process may.
+/// Opens the ledger for writing. A file is one process's alone; a server is connected to when it is needed.
 ///
 /// # Errors
 ///
-/// Another process has it, or it cannot be written.
+/// Another process has the file, or it cannot be written.
 pub async fn open(configuration: &Configuration) -> Result<Store, Refused> {
-    let path = &configuration.ledger;
-    if let Some(folder) = path.parent() {
+    let ledger = &configuration.ledger;
+    if let Some(folder) = ledger.file().and_then(Path::parent) {
         let shown = folder.display();
         installation::folder(folder).map_err(|error| Refused::because(format!("the folder `{shown}` cannot be made: {error}")))?;
     }
-    Store::open(&url(path)).await.map_err(|error| Refused::because(error.to_string()))
-}
-
-fn url(path: &Path) -> String {
-    format!("sqlite:{}", path.display())
+    Store::open_with(&ledger.url(), ledger.options()).await.map_err(|error| Refused::because(error.to_string()))
 }
 
 /// Applies what is missing; the names of what was.
@@ -47,7 +43,7 @@ pub async fn migrate(store: &Store) -> Result<Vec<String>, Refused> {
 /// The ledger cannot be read.
 pub async fn read_only(installation: &Installation) -> Result<(Router, String), Refused> {
     let configuration = &installation.configuration;
-    let store = Store::open_read_only(&url(&configuration.ledger)).await.map_err(|error| Refused::because(error.to_string()))?;
+    let store = Store::open_read_only(&configuration.ledger.url()).await.map_err(|error| Refused::because(error.to_string()))?;
     let token = random::<32>().map(hex::encode).map_err(|error| Refused::because(format!("the system has no randomness: {error}")))?;
     let reader = Token::new("cli", Role::Viewer, &token);
     let console = console(configuration, store, Queue::embedded(), vec![reader], Arc::new(String::new));

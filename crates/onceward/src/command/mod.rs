@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::configuration::problem::Problem;
 use crate::configuration::{self, Environment};
+use crate::process::{self, Role};
 use crate::telemetry;
 
 /// Every webhook onward to the CRM, once.
@@ -43,7 +44,7 @@ struct Common {
     /// The configuration. Default: onceward.toml in the working directory; without one, the demo.
     #[arg(long, global = true, value_name = "FILE", env = "ONCEWARD_CONFIG")]
     config: Option<PathBuf>,
-    /// The demo's data folder.
+    /// The folder for the demo's data; with a ledger on a server, for the generated admin token.
     #[arg(long, global = true, value_name = "DIR", env = "ONCEWARD_DATA", default_value = "onceward-data")]
     data: PathBuf,
     /// Answer in JSON.
@@ -81,7 +82,7 @@ enum Command {
 pub struct Context {
     /// The configuration's file, where one was named.
     pub config: Option<PathBuf>,
-    /// The demo's data folder.
+    /// The folder for the demo's data; with a ledger on a server, for the generated admin token.
     pub data: PathBuf,
     /// Answer in JSON.
     pub json: bool,
@@ -131,16 +132,60 @@ impl Refused {
     }
 }
 
+/// `onceward-ingest`: takes webhooks in, and shows the console.
+#[derive(Parser)]
+#[command(name = "onceward-ingest", version)]
+struct IngestCli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    up: up::Up,
+}
+
+/// `onceward-worker`: delivers.
+#[derive(Parser)]
+#[command(name = "onceward-worker", version)]
+struct WorkerCli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    admin: up::AdminListener,
+}
+
+impl Common {
+    fn context(self) -> Context {
+        Context { config: self.config, data: self.data, json: self.json, environment: configuration::environment() }
+    }
+}
+
 /// Reads the command line and does what it says.
 pub fn run() -> ExitCode {
     let Cli { common, up, command } = Cli::parse();
-    let context = Context { config: common.config, data: common.data, json: common.json, environment: configuration::environment() };
     let serves = matches!(command, None | Some(Command::Up(_) | Command::Sandbox(_)));
+    let context = common.context();
+    to_the_end(&context, Role::Everything.program(), serves, dispatch(&context, up, command))
+}
+
+/// Runs an ingest.
+pub fn run_ingest() -> ExitCode {
+    let IngestCli { common, up } = IngestCli::parse();
+    let context = common.context();
+    to_the_end(&context, Role::Ingest.program(), true, process::run(&context, Role::Ingest, up.asked()))
+}
+
+/// Runs a worker.
+pub fn run_worker() -> ExitCode {
+    let WorkerCli { common, admin } = WorkerCli::parse();
+    let context = common.context();
+    to_the_end(&context, Role::Worker.program(), true, process::run(&context, Role::Worker, admin.asked()))
+}
+
+fn to_the_end(context: &Context, program: &str, serves: bool, doing: impl Future<Output = Result<(), Refused>>) -> ExitCode {
     // The queue says itself what became of its connections, and not at every attempt.
     telemetry::log(if serves { "info,lapin=off" } else { "warn" });
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let done = runtime.block_on(dispatch(&context, up, command));
+            let done = runtime.block_on(doing);
             // What is still running has had its time; a blocked read of standard input must not hold the process.
             runtime.shutdown_timeout(std::time::Duration::from_millis(500));
             done
@@ -150,7 +195,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(refused) => {
-            tell(&context, &refused);
+            tell(context, program, &refused);
             refused.code()
         }
     }
@@ -178,7 +223,7 @@ async fn dispatch(context: &Context, up: up::Up, command: Option<Command>) -> Re
     }
 }
 
-fn tell(context: &Context, refused: &Refused) {
+fn tell(context: &Context, program: &str, refused: &Refused) {
     let problems = match refused {
         Refused::Told => return,
         Refused::Configuration(problems) => problems.as_slice(),
@@ -195,5 +240,5 @@ fn tell(context: &Context, refused: &Refused) {
     for problem in problems {
         eprintln!("{problem}\n");
     }
-    eprintln!("onceward: {refused}");
+    eprintln!("{program}: {refused}");
 }

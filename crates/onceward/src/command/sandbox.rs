@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use super::{Context, Refused, up};
+use super::{Context, Refused};
 use crate::clock;
+use crate::process::Signals;
+use crate::process::listeners::bind;
 
 #[derive(Args)]
 pub struct Sandbox {
@@ -36,7 +37,8 @@ pub struct Sandbox {
 
 /// Serves a sandbox until it is told to stop.
 pub async fn run(context: &Context, asked: Sandbox) -> Result<(), Refused> {
-    let listener = TcpListener::bind(asked.listen).await.map_err(|error| up::cannot_listen("sandbox", asked.listen, &error))?;
+    let listener = bind("sandbox", asked.listen).await?;
+    let mut signals = Signals::listen()?;
     let credentials = asked.credentials.unwrap_or_default();
     let options = sandbox::Options { latency: asked.latency, faults: asked.faults, credentials, ..sandbox::Options::default() };
     let sandbox = match &asked.journal {
@@ -51,7 +53,7 @@ pub async fn run(context: &Context, asked: Sandbox) -> Result<(), Refused> {
         "The sandbox listens on {url}\n  records   curl {url}/_sandbox/records\n  calls     curl {url}/_sandbox/calls\nCtrl-C stops it."
     );
     context.say(&json!({ "event": "listening", "sandbox": url }), &text);
-    up::stop_asked().await?;
+    signals.next().await;
     sandbox.stop().await;
     Ok(())
 }

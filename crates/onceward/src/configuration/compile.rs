@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use console::Role;
@@ -15,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{Finding, Place, Problems, listed};
 use super::secret::{EndingSecretRef, SecretRef};
 use super::tree::{Node, Step, Value, dotted, unknown_key};
-use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, read, route, section};
+use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, ledger, read, route, section};
 
 /// Fewest bytes of a token for the admin listener.
 pub const TOKEN_BYTES_MIN: usize = 24;
@@ -106,8 +105,8 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let mut compiler = Compiler { root, environment, problems };
     let to = &mut compiler;
     unknown_sections(to);
-    let ledger = ledger(to);
-    queue(to);
+    let ledger = ledger::ledger(to);
+    let queue = ledger::queue(to);
     let listen = listen(to);
     let keys = keys(to);
     let retention = retention(to);
@@ -121,6 +120,7 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let warnings = route::warnings(&sources, &destinations, &routed);
     Some(Configuration {
         ledger: ledger?,
+        queue: queue?,
         listen: listen?,
         keys: keys?,
         retention: retention?,
@@ -142,64 +142,6 @@ fn unknown_sections(to: &mut Compiler<'_>) {
     }
 }
 
-fn ledger(to: &mut Compiler<'_>) -> Option<PathBuf> {
-    let url = to.section::<section::Ledger>("ledger")?.url;
-    let expected = "`sqlite:` and a path, such as `sqlite:onceward-data/onceward.db`";
-    let path = match url.strip_prefix("sqlite:") {
-        Some(path) => path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path),
-        None => {
-            // What comes after the scheme may hold a password.
-            let scheme = url.split(':').next().unwrap_or_default();
-            let remedy = "this version keeps its ledger in an SQLite file: write such a path";
-            to.wrong(&[key("ledger"), key("url")], Finding::new(format!("a URL that begins with `{scheme}:`"), expected, remedy));
-            return None;
-        }
-    };
-    let finding = match path {
-        "" => Finding::new("no path after `sqlite:`", expected, "add the path of a file; it is created if it is not there"),
-        ":memory:" => Finding::new("a ledger in memory", expected, "a ledger must survive the process: name a file"),
-        path if path.contains('?') => {
-            Finding::new("options after `?`", expected, "leave the options out: they are chosen so that nothing is lost")
-        }
-        path => match writable(Path::new(path)) {
-            Ok(()) => return Some(PathBuf::from(path)),
-            Err(finding) => finding,
-        },
-    };
-    to.wrong(&[key("ledger"), key("url")], finding);
-    None
-}
-
-/// Whether a file could be written there, found out without leaving anything behind.
-fn writable(path: &Path) -> Result<(), Finding> {
-    let remedy = "name a file in a folder that the user who runs this may write to, on a disk of this machine";
-    let wrong = |found: String| Finding::new(found, "a file that can be written, or created", remedy);
-    if path.is_dir() {
-        return Err(wrong(format!("`{}` is a folder", path.display())));
-    }
-    if path.exists() {
-        let opened = std::fs::OpenOptions::new().append(true).open(path);
-        return opened.map(drop).map_err(|error| wrong(format!("`{}` cannot be written: {error}", path.display())));
-    }
-    let folders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    let folder = folders.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let probe = tempfile::Builder::new().prefix(".onceward-check-").tempfile_in(folder);
-    probe.map(drop).map_err(|error| wrong(format!("nothing can be created in `{}`: {}", folder.display(), error.kind())))
-}
-
-fn queue(to: &mut Compiler<'_>) {
-    let Some(queue) = to.section::<section::Queue>("queue") else { return };
-    if queue.url != "embedded:" {
-        let scheme = queue.url.split(':').next().unwrap_or_default();
-        let finding = Finding::new(
-            format!("a URL that begins with `{scheme}:`"),
-            "`embedded:`",
-            "this version has the queue inside the process: write `embedded:`, or leave the key out",
-        );
-        to.wrong(&[key("queue"), key("url")], finding);
-    }
-}
-
 fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
     let section = to.section::<section::Listen>("listen")?;
     let mut address = |name: &str, text: &str| {
@@ -210,17 +152,18 @@ fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
         }
         parsed
     };
-    let (public, admin) = (address("public", &section.public), address("admin", &section.admin));
+    let (public, admin) = (address("public", &section.public), section.admin.as_deref().map(|admin| address("admin", admin)));
     let public_url = section.public_url.as_deref().map(|url| public_url(to, url));
-    let (public, admin) = (public?, admin?);
+    let listen = Listen { public: public?, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, public_url: None };
+    let (public, admin) = (listen.public, listen.admin());
     let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     if meet && public.port() == admin.port() && public.port() != 0 {
         let found = format!("`{admin}`, which is also where `listen.public` is");
         to.wrong(&[key("listen"), key("admin")], Finding::new(found, "an address and port of its own", "use another port"));
     }
     match public_url {
-        Some(url) => Some(Listen { public, admin, public_url: Some(url?) }),
-        None => Some(Listen { public, admin, public_url: None }),
+        Some(url) => Some(Listen { public_url: Some(url?), ..listen }),
+        None => Some(listen),
     }
 }
 

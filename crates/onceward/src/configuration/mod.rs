@@ -6,6 +6,7 @@ pub mod problem;
 
 mod compile;
 mod destination;
+mod ledger;
 mod read;
 mod route;
 mod secret;
@@ -17,7 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use model::signature::Verifier;
 use model::source::Source;
 use serde::Serialize;
 
+pub use ledger::{Ledger, Queue};
 use problem::{Finding, Place, Problem, Problems};
 
 /// Most bytes of a configuration.
@@ -37,8 +39,10 @@ const BYTES_MAX: u64 = 1 << 20;
 /// Everything that was configured, certain to fit together.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The SQLite file of the ledger.
-    pub ledger: PathBuf,
+    /// Where the ledger is.
+    pub ledger: Ledger,
+    /// Where wakeups go.
+    pub queue: Queue,
     /// Where the processes listen.
     pub listen: Listen,
     /// What raw requests are sealed with.
@@ -78,10 +82,17 @@ impl Configuration {
 pub struct Listen {
     /// For vendors.
     pub public: SocketAddr,
-    /// For operators.
-    pub admin: SocketAddr,
+    /// For operators, where it is said.
+    pub admin: Option<SocketAddr>,
     /// How vendors spell our address, for those that sign it. Without a slash at its end.
     pub public_url: Option<String>,
+}
+
+impl Listen {
+    /// For operators.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)))
+    }
 }
 
 /// How long things are kept.

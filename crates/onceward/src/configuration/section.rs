@@ -41,12 +41,14 @@ impl<'de> Deserialize<'de> for Span {
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
-    pub url: String,
+    pub url: TextRef,
+    pub pgbouncer: bool,
+    pub allow_unsafe: bool,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { url: "sqlite:onceward-data/onceward.db".to_owned() }
+        Self { url: TextRef::Text("sqlite:onceward-data/onceward.db".to_owned()), pgbouncer: false, allow_unsafe: false }
     }
 }
 
@@ -54,12 +56,12 @@ impl Default for Ledger {
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct Queue {
-    pub url: String,
+    pub url: TextRef,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { url: "embedded:".to_owned() }
+        Self { url: TextRef::Text("embedded:".to_owned()) }
     }
 }
 
@@ -68,13 +70,13 @@ impl Default for Queue {
 #[serde(default)]
 pub struct Listen {
     pub public: String,
-    pub admin: String,
+    pub admin: Option<String>,
     pub public_url: Option<String>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { public: "127.0.0.1:8080".to_owned(), admin: "127.0.0.1:8081".to_owned(), public_url: None }
+        Self { public: "127.0.0.1:8080".to_owned(), admin: None, public_url: None }
     }
 }
 

@@ -129,9 +129,9 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
 /// Everything wrong that one file can hold, and where.
 const WRONG: &str = r#"
 [ledger]
-url = "postgres://onceward:hunter2@db/onceward"
+url = "postgres://onceward:hunter2@db"
 [queue]
-url = "amqp://guest:guest@rabbit"
+url = "nats://guest:hunter2@broker"
 [listen]
 public = "localhost"
 admin = "127.0.0.1:8081"
@@ -201,8 +201,8 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
     let problems = parse("onceward.toml", WRONG, &environment).unwrap_err();
     let all = said(&problems);
     for (key, found, remedy) in [
-        ("ledger.url", "`postgres:`", "SQLite"),
-        ("queue.url", "`amqp:`", "`embedded:`"),
+        ("ledger.url", "no database", "postgres://user:password@host"),
+        ("queue.url", "`nats:`", "RabbitMQ"),
         ("listen.public", "`localhost`", "127.0.0.1:8080"),
         ("listen.publicc_url", "unknown key", "did you mean `public_url`?"),
         ("encryption.keys[0]", "`NOT_SET` is not set", "export NOT_SET="),
@@ -361,7 +361,7 @@ fn the_environment_overrides_the_file_and_is_named_where_it_is_wrong() {
     let configuration = parse("f", &small(""), &environment).unwrap();
     assert_eq!(configuration.listen.public.port(), 9999);
     assert_eq!(configuration.sources["typeform"].source.trust, 77);
-    assert_eq!(configuration.ledger, Path::new("/tmp/elsewhere.db"));
+    assert_eq!(configuration.ledger.file(), Some(Path::new("/tmp/elsewhere.db")));
 
     environment.insert("ONCEWARD_LISTEN__PUBIC".into(), "127.0.0.1:9999".into());
     let problems = parse("f", &small(""), &environment).unwrap_err();
@@ -389,5 +389,38 @@ fn a_ledger_that_cannot_be_written_is_found_before_it_is_needed() {
         let text = small("").replace("/tmp/none/onceward.db", path);
         let problems = parse("f", &text, &named()).unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["ledger.url"], "{path}: {}", said(&problems));
+    }
+}
+
+#[test]
+fn servers_are_shown_without_their_passwords_and_refused_without_repeating_them() {
+    let with = |ledger: &str, queue: &str| {
+        let mut environment = named();
+        environment.insert("ONCEWARD_LEDGER_URL".into(), ledger.into());
+        environment.insert("ONCEWARD_QUEUE_URL".into(), queue.into());
+        parse("f", &small(""), &environment)
+    };
+    let configuration = with("postgres://ann:s3cret@db.example/ledger", "amqp://ann:s3cret@broker.example").unwrap();
+    assert_eq!(configuration.ledger.to_string(), "postgres://ann@db.example:5432/ledger");
+    assert_eq!(configuration.queue.to_string(), "amqp://ann@broker.example:5672/");
+    assert!(!format!("{configuration:?}").contains("s3cret"));
+    assert!(configuration.ledger.url().contains("s3cret"));
+    let socket = with("postgres://ann@/ledger?host=/run/postgresql", "embedded:").unwrap();
+    assert_eq!(socket.ledger.to_string(), "postgres://ann@/run/postgresql:5432/ledger");
+    for (ledger, queue, keys) in [
+        ("postgres://ann:s3cret@db.example", "embedded:", "ledger.url"),
+        ("postgres://ann:s3cret@/ledger", "embedded:", "ledger.url"),
+        ("mysql://ann:s3cret@db.example/ledger", "embedded:", "ledger.url"),
+        ("postgres://db.example/ledger", "amqps://ann:s3cret@broker.example", "queue.url"),
+        ("postgres://db.example/ledger", "amqp://ann:s3cret@broker.example:99999", "queue.url"),
+    ] {
+        let problems = with(ledger, queue).unwrap_err();
+        assert_eq!(
+            problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(),
+            [keys],
+            "{ledger} {queue}: {}",
+            said(&problems)
+        );
+        assert!(!said(&problems).contains("s3cret"), "{}", said(&problems));
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Received;
-use store::{Intake, Store};
+use store::{Intake, Scratch, Store};
 
 use super::script::Script;
 use super::voice::Voice;
 use crate::clock;
 use crate::command::Refused;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Ledger};
+use crate::installation::random;
 
 /// Requests that are written in one go.
 pub const BATCH: usize = 64;
@@ -36,14 +37,13 @@ pub struct Floor {
 ///
 /// The folder cannot be written, or the requests cannot be read as the pipeline reads them.
 pub async fn measure(configuration: &Configuration, script: &Arc<Script>, voices: &Arc<Vec<Voice>>) -> Result<Floor, Refused> {
-    let folder = configuration.ledger.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let door = door(configuration, voices);
     let (script, voices) = (Arc::clone(script), Arc::clone(voices));
     let admitted = tokio::task::spawn_blocking(move || admit(&door, &script, &voices)).await;
     let intakes = admitted.map_err(|_| Refused::because("the floor's rows could not be made because of a bug"))??;
     let mut times = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
-        times.push(write(folder, &intakes).await?);
+        times.push(write(&configuration.ledger, &intakes).await?);
     }
     times.sort_unstable();
     let middle = times.get(RUNS / 2).copied().unwrap_or_default();
@@ -52,13 +52,35 @@ pub async fn measure(configuration: &Configuration, script: &Arc<Script>, voices
     Ok(Floor { requests: intakes.len(), rate })
 }
 
-async fn write(folder: &Path, intakes: &[Intake]) -> Result<Duration, Refused> {
-    let unwritable = |error: std::io::Error| Refused::because(format!("the floor cannot be written in `{}`: {error}", folder.display()));
-    let place = tempfile::Builder::new().prefix(".floor-").tempdir_in(folder).map_err(unwritable)?;
-    let failed = |error: store::Error| Refused::because(error.to_string());
-    let store = Store::open(&format!("sqlite:{}", place.path().join("floor.db").display())).await.map_err(failed)?;
-    store.migrate().await.map_err(failed)?;
-    store.floor(clock::now(), intakes, BATCH).await.map_err(failed)
+async fn write(ledger: &Ledger, intakes: &[Intake]) -> Result<Duration, Refused> {
+    match ledger {
+        Ledger::File(file) => {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let unwritable =
+                |error: std::io::Error| Refused::because(format!("the floor cannot be written in `{}`: {error}", folder.display()));
+            let place = tempfile::Builder::new().prefix(".floor-").tempdir_in(folder).map_err(unwritable)?;
+            let store = Store::open(&format!("sqlite:{}", place.path().join("floor.db").display())).await.map_err(failed)?;
+            written(&store, intakes).await.map_err(failed)
+        }
+        Ledger::Server(_) => {
+            let tag = random::<6>().map(hex::encode).map_err(|error| Refused::because(format!("the system has no randomness: {error}")))?;
+            let scratch = Scratch::beside(&ledger.url(), ledger.options(), &format!("onceward_floor_{tag}")).await.map_err(failed)?;
+            let took = written(&scratch.store, intakes).await;
+            // What was measured counts only if nothing of it stays behind.
+            scratch.remove().await.map_err(failed)?;
+            took.map_err(failed)
+        }
+    }
+}
+
+fn failed(error: store::Error) -> Refused {
+    Refused::because(format!("the floor cannot be measured: {error}"))
+}
+
+async fn written(store: &Store, intakes: &[Intake]) -> Result<Duration, store::Error> {
+    store.migrate().await?;
+    store.begin_work(clock::now(), &[], &[], &[]).await?;
+    store.floor(clock::now(), intakes, BATCH).await
 }
 
 /// The pipeline's own door, over a ledger that keeps nothing.

@@ -6,8 +6,43 @@ use std::time::{Duration, Instant};
 use model::Time;
 
 use super::{Plan, deliveries, raw_event};
+use crate::postgres::Postgres;
 use crate::types::Intake;
-use crate::{Error, Store};
+use crate::{Arm, Error, Options, Store, is_postgres};
+
+/// An empty ledger beside a real one on a PostgreSQL, with the same settings, to be measured and taken away.
+pub struct Scratch {
+    /// The ledger, without migrations.
+    pub store: Store,
+    schema: String,
+}
+
+impl Scratch {
+    /// Makes one in a schema of this name, which must be new.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached or does not permit it; [`Error::Refused`] for anything but a PostgreSQL without PgBouncer.
+    pub async fn beside(url: &str, options: Options, schema: &str) -> Result<Self, Error> {
+        if !is_postgres(url) {
+            return Err(Error::Refused("only a PostgreSQL has room for a second ledger".into()));
+        }
+        let store = Store::over(Arm::Postgres(Postgres::scratch(url, options, schema).await?));
+        Ok(Self { store, schema: schema.to_owned() })
+    }
+
+    /// Takes it away, with everything in it.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached; the schema is then still there.
+    pub async fn remove(self) -> Result<(), Error> {
+        match &self.store.arm {
+            Arm::Postgres(postgres) => postgres.remove_scratch(&self.schema).await,
+            Arm::Sqlite(_) | Arm::Memory(_) => Ok(()),
+        }
+    }
+}
 
 impl Store {
     /// Writes the rows of these requests, as [`Store::accept`] would over an empty ledger, so many requests to a transaction and

@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::destination::Destination;
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
 use serde_json::Value;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{PgPool, Postgres as Pg, Transaction};
+use sqlx::postgres::PgRow;
 
+use super::pool::{Begun, Pool};
 use super::read::{bytes, delivery, event, get, json, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
@@ -23,8 +22,8 @@ const AUDITING: i64 = 0x6f6e_6365_6175_6474;
 
 /// A transaction. Dropped without a commit, it is rolled back.
 pub struct Tx {
-    tx: Transaction<'static, Pg>,
-    pool: PgPool,
+    tx: Begun,
+    pool: Pool,
     names: Names,
     /// Records that somebody else had locked when they were to be woken, and when that was.
     to_wake: Vec<i64>,
@@ -32,16 +31,16 @@ pub struct Tx {
 }
 
 /// Makes records due that sleep over open deliveries, once whoever has them locked is done.
-async fn wake_late(pool: &PgPool, records: &[i64], at: i64) -> Result<(), Error> {
+async fn wake_late(pool: &Pool, records: &[i64], at: i64) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query("select 1 from record where id = any($1) order by id for update").bind(records).execute(&mut *tx).await?;
+    tx.run(sqlx::query("select 1 from record where id = any($1) order by id for update").bind(records)).await?;
     let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
                and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
-    sqlx::query(sql).bind(records).bind(at).execute(&mut *tx).await?;
-    Ok(tx.commit().await?)
+    tx.run(sqlx::query(sql).bind(records).bind(at)).await?;
+    tx.commit().await
 }
 
-type Statement = Query<'static, Pg, PgArguments>;
+type Statement = super::pool::Statement<'static>;
 
 fn list(ids: impl Iterator<Item = i64>) -> Vec<i64> {
     ids.collect()
@@ -65,11 +64,11 @@ impl Tx {
     }
 
     async fn all(&mut self, statement: Statement) -> Result<Vec<PgRow>, Error> {
-        Ok(statement.fetch_all(&mut *self.tx).await?)
+        self.tx.all(statement).await
     }
 
     async fn run(&mut self, statement: Statement) -> Result<u64, Error> {
-        Ok(statement.execute(&mut *self.tx).await?.rows_affected())
+        self.tx.run(statement).await
     }
 
     fn optional_name(&self, name: Option<&String>) -> Result<Option<i64>, Error> {

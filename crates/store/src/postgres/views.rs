@@ -9,39 +9,37 @@ mod rejected;
 mod retention;
 mod trace;
 
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{Postgres as Pg, Row, Transaction, TypeInfo, ValueRef};
+use sqlx::postgres::PgRow;
+use sqlx::{Row, TypeInfo, ValueRef};
 
 use super::Postgres;
+use super::pool::{Begun, Statement};
 use crate::Error;
 use crate::columns::{Cell, Columns};
 
-type Statement<'q> = Query<'q, Pg, PgArguments>;
-
 /// One moment of the ledger, whatever is written meanwhile. It holds up nobody, and nothing in it is kept.
 pub struct Moment<'p> {
-    tx: Transaction<'static, Pg>,
+    tx: Begun,
     postgres: &'p Postgres,
 }
 
 impl Postgres {
     pub async fn moment(&self) -> Result<Moment<'_>, Error> {
-        Ok(Moment { tx: self.pool.begin_with("begin isolation level repeatable read, read only").await?, postgres: self })
+        Ok(Moment { tx: self.pool.moment().await?, postgres: self })
     }
 }
 
 impl Moment<'_> {
     async fn all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
-        Ok(statement.fetch_all(&mut *self.tx).await?)
+        self.tx.all(statement).await
     }
 
     async fn optional(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
-        Ok(statement.fetch_optional(&mut *self.tx).await?)
+        self.tx.optional(statement).await
     }
 
     async fn one(&mut self, statement: Statement<'_>) -> Result<PgRow, Error> {
-        Ok(statement.fetch_one(&mut *self.tx).await?)
+        self.tx.one(statement).await
     }
 
     /// The numbers that a statement selects.

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use self::row::{all, one, optional, run};
 use crate::Error;
+use crate::migration::{Applied, Migration, lacking};
 
 /// Bounds of memory: pages of the writer and of each reader, in KiB.
 const WRITER_CACHE_KIB: u32 = 16_000;
@@ -32,7 +33,8 @@ const STATEMENTS: usize = 200;
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
 /// Every migration, oldest first. A name never changes its text.
-pub const MIGRATIONS: &[(&str, &str)] = &[("0001_ledger", include_str!("../../../../migrations/sqlite/0001_ledger.sql"))];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql"), additive: false }];
 
 /// An open ledger file.
 #[derive(Clone)]
@@ -164,27 +166,26 @@ impl Sqlite {
     pub async fn pending(&self) -> Result<Vec<String>, Error> {
         let applied = self.read(|conn| match optional(conn, "select 1 from sqlite_schema where name = 'migration'", params![])? {
             None => Ok(Vec::new()),
-            Some(_) => all(conn, "select name from migration", params![])?.iter().map(|row| row.at(0)).collect::<Result<_, _>>(),
+            Some(_) => {
+                let rows = all(conn, "select name, additive from migration", params![])?;
+                rows.iter().map(|row| Ok(Applied { name: row.at(0)?, additive: row.at::<i64>(1)? != 0 })).collect()
+            }
         });
-        let applied: Vec<String> = applied.await?;
-        if let Some(newer) = applied.iter().find(|name| !MIGRATIONS.iter().any(|(known, _)| known == name)) {
-            return Err(Error::Refused(format!(
-                "the ledger was migrated to {newer} by a newer version: start that version, or restore a backup"
-            )));
-        }
-        Ok(MIGRATIONS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !applied.contains(name)).collect())
+        let applied: Vec<Applied> = applied.await?;
+        lacking(MIGRATIONS, &applied)
     }
 
     /// Applies what is missing, each migration in one transaction.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        let table = "create table if not exists migration (name text primary key, sha256 blob not null) strict";
+        let table = "create table if not exists migration (name text primary key, sha256 blob not null, additive integer not null) strict";
         self.write(|conn| run(conn, table, params![])).await?;
         let pending = self.pending().await?;
-        for (name, text) in MIGRATIONS.iter().filter(|(name, _)| pending.iter().any(|missing| missing == name)) {
+        for migration in MIGRATIONS.iter().filter(|migration| pending.iter().any(|missing| missing == migration.name)) {
             self.write(|conn| {
-                conn.execute_batch(text)?;
-                let digest = Sha256::digest(text.as_bytes());
-                run(conn, "insert into migration (name, sha256) values (?, ?)", params![name, digest.as_slice()])
+                conn.execute_batch(migration.text)?;
+                let digest = Sha256::digest(migration.text.as_bytes());
+                let sql = "insert into migration (name, sha256, additive) values (?, ?, ?)";
+                run(conn, sql, params![migration.name, digest.as_slice(), migration.additive])
             })
             .await?;
         }

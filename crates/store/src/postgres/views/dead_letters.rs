@@ -7,8 +7,9 @@ use serde_json::Value;
 use sqlx::query;
 
 use super::super::Postgres;
+use super::super::pool::Statement;
 use super::super::read::words;
-use super::{Moment, Statement};
+use super::Moment;
 use crate::Error;
 use crate::columns::{count, get, text};
 use crate::types::{DeadLetterFilter, DeadLetterRow, ReplayRow};
@@ -56,15 +57,17 @@ impl Postgres {
     ) -> Result<(), Error> {
         let sql = "insert into replay (id, at, actor, reason, filter, matched) values ($1, $2, $3, $4, $5, $6)";
         let statement = query(sql).bind(id.0).bind(now.0).bind(words(actor)).bind(words(reason)).bind(text(filter)?).bind(number(matched));
-        statement.execute(&self.pool).await?;
-        Ok(())
+        let mut tx = self.pool.begin().await?;
+        tx.run(statement).await?;
+        tx.commit().await
     }
 
     pub async fn note_replay(&self, id: ReplayId, reopened: u64, refused: u64, finished_at: Option<Time>) -> Result<(), Error> {
         let sql = "update replay set reopened = $1, refused = $2, finished_at = $3 where id = $4";
         let statement = query(sql).bind(number(reopened)).bind(number(refused)).bind(finished_at.map(|at| at.0)).bind(id.0);
-        statement.execute(&self.pool).await?;
-        Ok(())
+        let mut tx = self.pool.begin().await?;
+        tx.run(statement).await?;
+        tx.commit().await
     }
 }
 

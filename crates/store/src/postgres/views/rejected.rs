@@ -17,7 +17,7 @@ impl Postgres {
         let mut tx = self.pool.begin().await?;
         let sql = "insert into rejected (id, source_id, at, reason, diagnosis, body_bytes, body_sha256, key_id, sealed) \
                    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        query(sql)
+        let statement = query(sql)
             .bind(new.id.0)
             .bind(source)
             .bind(new.at.0)
@@ -26,20 +26,18 @@ impl Postgres {
             .bind(i64::try_from(new.body_bytes).unwrap_or(i64::MAX))
             .bind(new.body_sha256.as_slice())
             .bind(i64::from(new.key_id))
-            .bind(new.sealed.as_slice())
-            .execute(&mut *tx)
-            .await?;
+            .bind(new.sealed.as_slice());
+        tx.run(statement).await?;
         let sql = "delete from rejected where id in (select id from (select id, at, row_number() over newest as place, \
                    sum(octet_length(sealed)) over newest as held from rejected where source_id = $1 window newest as (order by id desc)) kept \
                    where place > $2 or held > $3 or at < $4)";
-        query(sql)
+        let statement = query(sql)
             .bind(source)
             .bind(i64::from(bounds.rows_max))
             .bind(i64::try_from(bounds.bytes_max).unwrap_or(i64::MAX))
-            .bind((now - bounds.age_max).0)
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+            .bind((now - bounds.age_max).0);
+        tx.run(statement).await?;
+        tx.commit().await
     }
 }
 

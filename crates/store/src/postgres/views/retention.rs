@@ -3,9 +3,11 @@
 use std::sync::PoisonError;
 
 use model::{IdGenerator, Time};
+use sqlx::postgres::PgRow;
 use sqlx::query;
 
 use super::super::Postgres;
+use super::super::pool::Statement;
 use crate::Error;
 use crate::types::Retained;
 use crate::views::retention::{KINDS, calls_before, floors, range, retained};
@@ -88,7 +90,7 @@ impl Postgres {
         let mut more = false;
         for (((kind, before), place), done) in ALL.iter().zip(floors(before, calls)).zip(&mut progress.places).zip(&mut done) {
             let next = query(kind.next).bind(*place).bind(before).bind(i64::from(limit.max(1)));
-            let (to, full) = range(&next.fetch_one(&self.pool).await?, *place, limit)?;
+            let (to, full) = range(&self.read(next).await?, *place, limit)?;
             if to > *place {
                 *done = self.drop_between(kind, *place, to).await?;
                 *place = to;
@@ -103,11 +105,11 @@ impl Postgres {
     async fn drop_between(&self, kind: &Kind, after: i64, to: i64) -> Result<u64, Error> {
         let mut tx = self.pool.begin().await?;
         if let Some(lock) = kind.lock {
-            query(lock).bind(after).bind(to).execute(&mut *tx).await?;
+            tx.run(query(lock).bind(after).bind(to)).await?;
         }
         let mut done = None;
         for statement in kind.statements {
-            let changed = query(*statement).bind(after).bind(to).execute(&mut *tx).await?.rows_affected();
+            let changed = tx.run(query(*statement).bind(after).bind(to)).await?;
             done.get_or_insert(changed);
         }
         tx.commit().await?;
@@ -117,6 +119,10 @@ impl Postgres {
     async fn calls_before(&self, before: i64) -> Result<i64, Error> {
         let sql = "select min(lease_call) as first from record where wake_at is not null and state = 3 \
                    and exists (select 1 from call where id < $1)";
-        calls_before(&query(sql).bind(before).fetch_one(&self.pool).await?, before)
+        calls_before(&self.read(query(sql).bind(before)).await?, before)
+    }
+
+    async fn read(&self, statement: Statement<'_>) -> Result<PgRow, Error> {
+        self.pool.begin().await?.one(statement).await
     }
 }
