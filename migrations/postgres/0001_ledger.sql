@@ -20,7 +20,10 @@ create table mapping (
     first_seen_at bigint not null
 );
 
--- One HTTP request as it came. Never altered; retention empties `sealed`.
+-- What comes in bulk lies in tables by day, which retention drops whole: `raw_event_20261123`, made ahead by `onceward migrate` and by retention. The
+-- time is in an id's upper bits, so that an id finds its day by itself. Days without a table are in the `_rest`.
+
+-- One HTTP request as it came. Never altered; where retention cannot drop the whole day it empties `sealed`.
 create table raw_event (
     id bigint primary key,
     source_id bigint not null,
@@ -31,10 +34,10 @@ create table raw_event (
     key_id bigint not null,
     sealed bytea not null,
     correlation_id text             -- null: its own id
-);
+) partition by range (id);
 -- A sealed request is just over what PostgreSQL moves out of a row, and it would try to compress it in vain.
 alter table raw_event alter column sealed set storage main;
-alter table raw_event set (toast_tuple_target = 8160);
+create table raw_event_rest partition of raw_event default with (toast_tuple_target = 8160);
 -- Only what did not bring a new event must be found from the event.
 create index raw_event_duplicate on raw_event ((events[1])) where disposition in (1, 4);
 
@@ -53,10 +56,16 @@ create table event (
     raw_event_id bigint not null,
     correlation_id text,            -- null: the raw event's id
     warnings text,                  -- JSON array
-    normalized text not null,
     unique (source_id, key_hash)
 );
 create index event_correlation on event (correlation_id) where correlation_id is not null;
+
+-- What an event said, as JSON; gone before the rest of it.
+create table payload (
+    event_id bigint primary key,
+    normalized text not null
+) partition by range (event_id);
+create table payload_rest partition of payload default;
 
 -- One event on its way to one object. Its id begins with its event's. Written twice: at intake and when it ends.
 create table delivery (
@@ -155,7 +164,8 @@ create table call (
     holder text not null,
     -- JSON array of [record, fence, revision, patch]
     records text not null
-);
+) partition by range (id);
+create table call_rest partition of call default;
 
 -- What came back. A call without a result was never heard of again.
 create table call_result (
@@ -170,7 +180,8 @@ create table call_result (
     -- JSON array of [delivery, state, outcome]
     endings text not null,
     primary key (call_id, at)
-);
+) partition by range (call_id);
+create table call_result_rest partition of call_result default;
 
 -- Calls under way: concurrency is counted here, because a counter would leak when a worker is killed.
 create table lease (

@@ -1,6 +1,8 @@
 //! One suite of promises for all ledger arms. A promise is a plain function that takes a ledger; each arm calls every one of them, once by its name.
 //! An arm that joins adds a line to `Arm` and one to the list at the end of this file.
 
+mod fleet;
+mod half_way;
 mod promises;
 mod races;
 mod script;

@@ -266,7 +266,9 @@ impl Store {
     /// normalized events, calls and their results from before `payload_before`, and everything of events from before `keys_before`; never
     /// of what is still on its way. Dead letters keep their row and key, however old. A memory ledger forgets nothing.
     ///
-    /// What was on its way when its turn came has another one with the next day's pass.
+    /// What was on its way when its turn came has another one with the next day's pass. On PostgreSQL a day of requests, of payloads or of calls of which
+    /// nothing is open or a dead letter is dropped whole, so that a request is no longer there to be looked up; and the tables of the coming
+    /// days are made.
     ///
     /// # Errors
     ///

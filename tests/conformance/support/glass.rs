@@ -167,7 +167,13 @@ async fn in_a_database(window: &mut Window) -> Seen {
     for row in window.all("select r.*, n.text as source from raw_event r join name n on n.id = r.source_id").await {
         seen.raw_events.insert(RawEventId(row.get("id")), raw_event(&row));
     }
-    for row in window.all("select e.*, n.text as source from event e join name n on n.id = e.source_id").await {
+    let events = match window {
+        Window::Sqlite(_) => "select e.*, n.text as source from event e join name n on n.id = e.source_id",
+        Window::Postgres(_) => {
+            "select e.*, p.normalized, n.text as source from event e join payload p on p.event_id = e.id join name n on n.id = e.source_id"
+        }
+    };
+    for row in window.all(events).await {
         seen.events.insert(EventId(row.get("id")), event(&row));
     }
     let named = "left join name d on d.id = t.destination_id left join name o on o.id = t.object_id";

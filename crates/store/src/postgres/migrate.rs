@@ -48,6 +48,7 @@ impl Postgres {
             tx.commit().await?;
         }
         self.pending().await?;
+        self.make_days(self.clock().await?).await?;
         Ok(applied)
     }
 }

@@ -1,5 +1,6 @@
 //! The PostgreSQL arm: many processes, one truth. What SQLite gets from having one writer is done here with row locks, taken in one order.
 
+mod days;
 mod migrate;
 mod pool;
 mod read;
@@ -30,6 +31,8 @@ pub struct Postgres {
     names: Arc<Mutex<BTreeMap<String, i64>>>,
     seen: Arc<Mutex<crate::views::Seen>>,
     retained: Arc<Mutex<crate::views::Progress>>,
+    /// When the tables of days were last looked at.
+    looked: Arc<Mutex<Option<Time>>>,
 }
 
 impl Postgres {
@@ -39,7 +42,7 @@ impl Postgres {
     }
 
     fn over(pool: Pool) -> Self {
-        Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default() }
+        Self { pool, names: Arc::default(), seen: Arc::default(), retained: Arc::default(), looked: Arc::default() }
     }
 
     /// The same ledger through connections of its own.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{ConnectOptions, Executor, PgPool, Postgres as Pg, Row, Transaction};
+use sqlx::{ConnectOptions, Executor, PgPool, Postgres as Pg, Row, SqlSafeStr, Transaction};
 
 use crate::{Error, Options};
 
@@ -162,7 +162,7 @@ impl Begun {
     }
 
     /// Statements without values.
-    pub async fn script(&mut self, text: &'static str) -> Result<(), Error> {
+    pub async fn script(&mut self, text: impl SqlSafeStr) -> Result<(), Error> {
         Ok(sqlx::raw_sql(text).execute(&mut *self.tx).await.map(drop)?)
     }
 

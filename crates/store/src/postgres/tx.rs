@@ -151,10 +151,11 @@ impl Tx {
         let of = |text: fn(&Event) -> &str| events.iter().map(|event| text(event).to_owned()).collect::<Vec<_>>();
         let flags = |event: &&Event| i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
         let warnings = |event: &&Event| if event.warnings.is_empty() { Ok(None) } else { text(&event.warnings).map(Some) };
-        let sql = "insert into event (id, source_id, key_hash, key, event_type, occurred_at, received_at, trust, mapping_version, content_hash, flags, \
-                   raw_event_id, correlation_id, warnings, normalized) \
+        let sql = "with narrow as (insert into event (id, source_id, key_hash, key, event_type, occurred_at, received_at, trust, mapping_version, \
+                   content_hash, flags, raw_event_id, correlation_id, warnings) \
                    select * from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
-                   $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[])";
+                   $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[])) \
+                   insert into payload (event_id, normalized) select * from unnest($1::bigint[], $15::text[])";
         let statement = sqlx::query(sql)
             .bind(list(events.iter().map(|event| event.id.0)))
             .bind(events.iter().map(|event| self.names.id(&event.source)).collect::<Result<Vec<_>, _>>()?)
@@ -178,8 +179,8 @@ impl Tx {
     pub async fn update_event(&mut self, event: &Event) -> Result<(), Error> {
         let flags = i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
         let warnings = if event.warnings.is_empty() { None } else { Some(text(&event.warnings)?) };
-        let sql =
-            "update event set event_type = $1, trust = $2, mapping_version = $3, flags = $4, warnings = $5, normalized = $6 where id = $7";
+        let sql = "with narrow as (update event set event_type = $1, trust = $2, mapping_version = $3, flags = $4, warnings = $5 where id = $7) \
+             insert into payload (event_id, normalized) values ($7, $6) on conflict (event_id) do update set normalized = excluded.normalized";
         let statement = sqlx::query(sql)
             .bind(event.event_type.clone())
             .bind(i64::from(event.trust))
@@ -327,13 +328,16 @@ impl Tx {
 
     /// Open deliveries of these records, each record's oldest first, at most `each` for one record.
     pub async fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Result<Vec<OpenRow>, Error> {
-        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized from unnest($1::bigint[]) r (id) \
+        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key from unnest($1::bigint[]) r (id) \
                    cross join lateral (select d.record_id, d.id, d.mode from delivery d where d.record_id = r.id and d.state = 0 order by d.id limit $2) d \
                    join event e on e.id = (d.id & ~63::bigint) order by d.id";
         let each = i64::try_from(each).unwrap_or(i64::MAX);
         let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(each)).await?;
+        let events = rows.iter().map(|row| Ok(DeliveryId(get(row, "id")?).event())).collect::<Result<BTreeSet<_>, Error>>()?;
+        let payloads = self.payloads(&events).await?;
         let open = rows.iter().map(|row| {
             let (id, trust): (i64, i64) = (get(row, "id")?, get(row, "trust")?);
+            let event = DeliveryId(id).event();
             Ok(OpenRow {
                 record: RecordId(get(row, "record_id")?),
                 delivery: DeliveryId(id),
@@ -342,10 +346,20 @@ impl Tx {
                 occurred_at: Time(get(row, "occurred_at")?),
                 received_at: Time(get(row, "received_at")?),
                 key: get(row, "key")?,
-                normalized: get(row, "normalized")?,
+                normalized: word(payloads.get(&event).cloned(), "payload", "normalized", event.0, "nothing")?,
             })
         });
         open.collect()
+    }
+
+    /// By themselves, and not joined to: their ids lead to their days before anything is read.
+    async fn payloads(&mut self, events: &BTreeSet<EventId>) -> Result<BTreeMap<EventId, String>, Error> {
+        if events.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let statement = sqlx::query("select event_id, normalized from payload where event_id = any($1)");
+        let rows = self.all(statement.bind(list(events.iter().map(|id| id.0)))).await?;
+        rows.iter().map(|row| Ok((EventId(get(row, "event_id")?), get(row, "normalized")?))).collect()
     }
 
     /// What these calls carried for each record.
@@ -547,7 +561,8 @@ impl Tx {
     }
 
     pub async fn event(&mut self, id: EventId) -> Result<Option<Event>, Error> {
-        let sql = "select e.*, n.text as source from event e join name n on n.id = e.source_id where e.id = $1";
+        let sql = "select e.*, coalesce(p.normalized, '{}') as normalized, n.text as source from event e join name n on n.id = e.source_id \
+                   left join payload p on p.event_id = e.id and p.event_id = $1 where e.id = $1";
         self.all(sqlx::query(sql).bind(id.0)).await?.first().map(event).transpose()
     }
 

@@ -6,6 +6,7 @@ use model::{IdGenerator, Time};
 use sqlx::query;
 
 use super::Postgres;
+use super::pool::Begun;
 use super::read::get;
 use crate::Error;
 
@@ -55,7 +56,7 @@ impl Postgres {
         Ok(taken)
     }
 
-    async fn free(tx: &mut super::pool::Begun, calls: &[i64], now: Time) -> Result<u64, Error> {
+    async fn free(tx: &mut Begun, calls: &[i64], now: Time) -> Result<u64, Error> {
         let sql =
             "select distinct (j.value -> 0)::text::bigint as id from call c, json_array_elements(c.records::json) j where c.id = any($1)";
         let held = tx.all(query(sql).bind(calls)).await?;

@@ -44,8 +44,8 @@ impl Moment<'_> {
     }
 
     pub async fn event(&mut self, id: EventId) -> Result<Option<(EventRow, Value, Option<String>)>, Error> {
-        let sql =
-            "select e.normalized, m.text as mapping from event e left join mapping m on m.version = e.mapping_version where e.id = $1";
+        let sql = "select coalesce(p.normalized, '{}') as normalized, m.text as mapping from event e left join payload p on p.event_id = e.id and p.event_id = $1 \
+             left join mapping m on m.version = e.mapping_version where e.id = $1";
         let Some(wide) = self.optional(query(sql).bind(id.0)).await? else { return Ok(None) };
         let Some(row) = self.load(&[id.0]).await?.rows.pop() else { return Ok(None) };
         Ok(Some((row, json(get(&wide, "normalized")?, "event", "normalized", id.0)?, get(&wide, "mapping")?)))

@@ -70,9 +70,9 @@ impl Moment<'_> {
 
     async fn by_dead_person(&mut self, x: &str, found: &mut Found) -> Result<(), Error> {
         let wanted: Vec<String> = dead_words(&words(x));
-        let sql = "select e.id, e.normalized from (select delivery_id from dead_letter order by delivery_id desc limit $1) l \
-                   join event e on e.id = (l.delivery_id & ~63::bigint) \
-                   where exists (select 1 from unnest($2::text[]) j (word) where strpos(lower(e.normalized collate \"C\"), j.word) > 0) limit $3";
+        let sql = "select p.event_id as id, p.normalized from (select delivery_id from dead_letter order by delivery_id desc limit $1) l \
+                   join payload p on p.event_id = (l.delivery_id & ~63::bigint) \
+                   where exists (select 1 from unnest($2::text[]) j (word) where strpos(lower(p.normalized collate \"C\"), j.word) > 0) limit $3";
         let rows = self.all(query(sql).bind(DEAD_MAX).bind(&wanted).bind(FOUND_MAX)).await?;
         found.add_dead(&wanted, &rows)
     }

@@ -43,12 +43,13 @@ const RAW_EVENTS: Kind = Kind {
     )],
 };
 const PAYLOADS: Kind = Kind {
-    next: next!("event"),
+    next: "select max(event_id) as last, count(*) as n from (select event_id from payload where event_id > $1 and event_id < $2 \
+           order by event_id limit $3) t",
     // A replay that began before goes on its way with its payload; one that begins later finds it gone.
     lock: Some("select id from delivery where id > $1 and id <= $2 + 63 and state in (2, 3) order by id for update"),
     statements: &[concat!(
-        "update event set normalized = '{}' where id > $1 and id <= $2 and normalized <> '{}' and not exists (select 1 from ",
-        open!("event.id"),
+        "delete from payload where event_id > $1 and event_id <= $2 and not exists (select 1 from ",
+        open!("payload.event_id"),
         ")"
     )],
 };
@@ -69,6 +70,7 @@ const EVENTS: Kind = Kind {
             ") and not exists (select 1 from (select delivery_id from dead_letter where delivery_id between event.id and event.id + 63 ",
             "order by delivery_id limit 1) l)"
         ),
+        "delete from payload where event_id > $1 and event_id <= $2 and not exists (select 1 from event e where e.id = payload.event_id)",
         "delete from delivery where id > $1 and id <= $2 + 63 and not exists (select 1 from event e where e.id = (delivery.id & ~63::bigint))",
     ],
 };
@@ -86,6 +88,8 @@ impl Postgres {
     pub async fn retain(&self, now: Time, before: [Time; 3], limit: u32) -> Result<Retained, Error> {
         let mut progress = self.retained.lock().unwrap_or_else(PoisonError::into_inner).at(now);
         let calls = self.calls_before(IdGenerator::floor(before[1])).await?;
+        // Whole days first: what is left is looked through row by row.
+        let dropped = self.drop_days(now, [IdGenerator::floor(before[0]), IdGenerator::floor(before[1]), calls]).await?;
         let mut done = [0; KINDS];
         let mut more = false;
         for (((kind, before), place), done) in ALL.iter().zip(floors(before, calls)).zip(&mut progress.places).zip(&mut done) {
@@ -98,7 +102,11 @@ impl Postgres {
             more |= full;
         }
         *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-        Ok(retained(done, more))
+        let mut retained = retained(done, more);
+        retained.raw_events += dropped.raw_events;
+        retained.payloads += dropped.payloads;
+        retained.calls += dropped.calls;
+        Ok(retained)
     }
 
     /// One transaction; returns what the first statement did.
