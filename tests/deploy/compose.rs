@@ -93,18 +93,20 @@ fn secrets_are_made_once_for_nobody_else_to_read() {
 }
 
 #[test]
-fn compose_understands_the_fleet_and_misses_each_secret_by_name() {
+fn compose_understands_the_fleet_and_misses_what_is_not_there() {
     let secrets = Secrets::make();
     let required = required();
     assert_eq!(required, secrets.values.keys().cloned().collect(), "deploy/secrets makes what compose needs, and nothing else");
     let (well, text) = config(&secrets.values);
     assert!(well, "{text}");
-    for name in required {
-        let mut fewer = secrets.values.clone();
-        fewer.remove(&name);
-        let (well, text) = config(&fewer);
-        assert!(!well && text.contains("run deploy/secrets first"), "without {name}: {text}");
+    for variable in read(FILE).split("${").skip(1) {
+        let (name, rest) = variable.split_once(":?").unwrap_or_else(|| panic!("{variable} may be missing without a word"));
+        assert!(required.contains(name) && rest.starts_with("run deploy/secrets first, it writes .env}"), "{name}");
     }
+    let mut fewer = secrets.values.clone();
+    fewer.remove("HUBSPOT_TOKEN");
+    let (well, text) = config(&fewer);
+    assert!(!well && text.contains("run deploy/secrets first"), "{text}");
 }
 
 #[test]
@@ -147,6 +149,30 @@ fn the_fleet_is_whole_watched_and_bounded() {
     }
     for mounted in read(FILE).split("./deploy/").skip(1).filter_map(|rest| rest.split(':').next()) {
         assert!(root().join("deploy").join(mounted).exists(), "{FILE} mounts deploy/{mounted}, which is not there");
+    }
+}
+
+#[test]
+fn the_image_is_built_from_what_is_there_and_named_after_this_version() {
+    let (docker, ignored) = (read("deploy/Dockerfile"), read(".dockerignore"));
+    let copied = docker.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.contains("--from="));
+    for line in copied {
+        let mut words: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("--")).collect();
+        words.pop();
+        for word in words {
+            assert!(root().join(word).exists(), "deploy/Dockerfile copies {word}, which is not there");
+            assert!(ignored.lines().any(|line| line == format!("!{word}")), ".dockerignore keeps {word} from deploy/Dockerfile");
+        }
+    }
+    let toolchain =
+        read("Cargo.toml").lines().find_map(|line| Some(line.strip_prefix("rust-version = \"")?.trim_end_matches('"').to_owned()));
+    assert!(docker.contains(&format!("FROM rust:{}.", toolchain.unwrap())), "the image is built by the Rust that the workspace names");
+    assert!(docker.lines().any(|line| line == "USER 10001:10001"));
+    let image = format!("image: onceward:{}", env!("CARGO_PKG_VERSION"));
+    for file in [FILE, "deploy/kubernetes/onceward.yaml"] {
+        let text = read(file);
+        let named: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("image: onceward:")).collect();
+        assert!(!named.is_empty() && named.iter().all(|line| *line == image), "{file}: {named:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{read, root, said};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
+const TRIED: [&str; 2] = ["alerts_test.yml", "alerts_of_hours_test.yml"];
 const DASHBOARD: &str = "deploy/grafana/dashboards/onceward.json";
 const RUNBOOK: &str = "docs/runbook.md";
 
@@ -68,7 +69,8 @@ fn is_emitted(name: &str, metrics: &BTreeMap<String, &str>) -> bool {
 fn every_metric_that_is_asked_for_is_one_that_the_code_emits() {
     let metrics = emitted();
     let mut wrong = Vec::new();
-    for file in [ALERTS, "deploy/prometheus/alerts_test.yml", DASHBOARD, RUNBOOK] {
+    let tried = TRIED.map(|file| format!("deploy/prometheus/{file}"));
+    for file in [ALERTS, DASHBOARD, RUNBOOK].into_iter().chain(tried.iter().map(String::as_str)) {
         let names = named(&read(file));
         assert!(!names.is_empty(), "{file} names no metric");
         wrong.extend(names.into_iter().filter(|name| !is_emitted(name, &metrics)).map(|name| format!("{file}: no code emits {name}")));
@@ -190,7 +192,7 @@ fn links_within_the_runbook_lead_somewhere() {
 
 #[test]
 fn every_alert_is_tried_with_what_sets_it_off_and_with_a_near_miss() {
-    let tried = read("deploy/prometheus/alerts_test.yml");
+    let tried = TRIED.map(|file| read(&format!("deploy/prometheus/{file}"))).concat();
     let checks: Vec<&str> = tried.split("alertname: ").skip(1).collect();
     for name in alerts().keys() {
         let own: Vec<&&str> = checks.iter().filter(|check| check.lines().next() == Some(name)).collect();
@@ -199,10 +201,8 @@ fn every_alert_is_tried_with_what_sets_it_off_and_with_a_near_miss() {
         // Of an alert that fires at once there is no time before it, but always something that is not it.
         assert!(own.iter().any(|check| silent(check)), "{name} is never left alone");
     }
-    let (well, text) = said(
-        Command::new("promtool").args(["test", "rules", "alerts_test.yml"]).current_dir(root().join("deploy/prometheus")),
-        "prometheus",
-    );
+    let folder = root().join("deploy/prometheus");
+    let (well, text) = said(Command::new("promtool").args(["test", "rules"]).args(TRIED).current_dir(folder), "prometheus");
     assert!(well, "{text}");
 }
 
