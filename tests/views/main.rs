@@ -38,6 +38,7 @@ views! {
     }
     numbers {
         gauges_know_queues_sources_and_destinations
+        the_oldest_dead_letter_that_nobody_dealt_with_is_known_by_destination
         a_replayed_delivery_is_as_old_in_the_queue_as_its_replay
         rejected_requests_are_kept_within_their_bounds_for_each_source
         a_bulk_replay_can_be_followed_and_found_again_after_a_stop

@@ -34,6 +34,26 @@ pub async fn gauges_know_queues_sources_and_destinations(world: World) {
     assert_eq!(world.store.counts(at(19)).await.unwrap(), BTreeMap::from([("succeeded".to_owned(), 1)]));
 }
 
+pub async fn the_oldest_dead_letter_that_nobody_dealt_with_is_known_by_destination(world: World) {
+    assert_eq!(world.store.gauges(at(0)).await.unwrap().oldest_dead_letters, []);
+    let letter = world.accept(at(5), ADA).await.id.delivery(1);
+    world.work(at(100), &refused).await;
+    world.accept(at(200), Told { id: "id-2", ..ADA }).await;
+    world.work(at(300), &refused).await;
+    world.accept_as(at(400), Told { id: "id-3", ..ADA }, unmapped()).await;
+    world.accept_as(at(500), Told { id: "id-4", source: "typeform", ..ADA }, unmapped()).await;
+    let oldest = async |now| world.store.gauges(at(now)).await.unwrap().oldest_dead_letters;
+    assert_eq!(
+        oldest(501).await,
+        [(String::new(), at(400)), ("crm".to_owned(), at(100))],
+        "as old as its failure, whatever the event's age"
+    );
+    world.store.reopen(at(600), "ann", "why", &Reopen { delivery: letter, event: None, edited: None }).await.unwrap();
+    assert_eq!(oldest(601).await[1], ("crm".to_owned(), at(300)), "who is replayed is none any more");
+    world.work(at(700), &refused).await;
+    assert_eq!(oldest(701).await[1], ("crm".to_owned(), at(300)), "and one that fails again is a new one");
+}
+
 pub async fn a_replayed_delivery_is_as_old_in_the_queue_as_its_replay(world: World) {
     let first = world.accept(at(0), ADA).await.id.delivery(1);
     world.work(at(1), &refused).await;

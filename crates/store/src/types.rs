@@ -539,6 +539,8 @@ pub struct Gauges {
     pub queue: Vec<(String, u64, Option<Time>)>,
     /// Destination (empty for none), reason, count.
     pub dead_letters: Vec<(String, Reason, u64)>,
+    /// Destination (empty for none), when the oldest of its dead letters became one. Who is resolved or replayed is none any more.
+    pub oldest_dead_letters: Vec<(String, Time)>,
     /// Destination, state.
     pub destinations: Vec<(String, String)>,
     /// Source, arrival of its last event.

@@ -6,7 +6,7 @@ use model::Time;
 use model::destination::Destination;
 use model::record::State;
 
-use super::dead_letters::ByReason;
+use super::dead_letters::{ByReason, by_reason};
 use super::events::status;
 use crate::Error;
 use crate::columns::{Columns, count, get, json, time, word};
@@ -99,13 +99,34 @@ pub fn waiting<R: Columns>(rows: &[R]) -> Result<BTreeMap<(String, i64), u64>, E
     rows.iter().map(|row| Ok(((get(row, "name")?, get(row, "state")?), count(get(row, "n")?)))).collect()
 }
 
-pub fn gauges(states: States, mut open: BTreeMap<String, Open>, dead_letters: ByReason, seen: Seen, now: Time) -> Gauges {
+/// What the dead letters of a destination and reason come to.
+#[derive(Default)]
+pub struct Dead {
+    counts: ByReason,
+    oldest: BTreeMap<String, Time>,
+}
+
+/// From rows of destination, reason, number and the oldest one's time.
+pub fn dead<R: Columns>(rows: &[R]) -> Result<Dead, Error> {
+    let mut dead = Dead::default();
+    for row in rows {
+        let (destination, reason, number) = by_reason(row)?;
+        let failed_at = Time(get(row, "oldest")?);
+        let oldest = dead.oldest.entry(destination.clone()).or_insert(failed_at);
+        *oldest = failed_at.min(*oldest);
+        dead.counts.push((destination, reason, number));
+    }
+    Ok(dead)
+}
+
+pub fn gauges(states: States, mut open: BTreeMap<String, Open>, dead: Dead, seen: Seen, now: Time) -> Gauges {
     for name in states.keys() {
         open.entry(name.clone()).or_default();
     }
     Gauges {
         queue: open.into_iter().map(|(name, (number, oldest))| (name, number, oldest)).collect(),
-        dead_letters,
+        dead_letters: dead.counts,
+        oldest_dead_letters: dead.oldest.into_iter().collect(),
         destinations: states.into_iter().map(|(name, held)| (name, held.state(now).to_owned())).collect(),
         sources: seen.sources.into_iter().collect(),
     }

@@ -56,7 +56,7 @@ impl Moment<'_> {
 
     pub async fn gauges(&mut self, now: Time) -> Result<Gauges, Error> {
         let (states, open) = (view::states(&self.states().await?)?, view::open(&self.open().await?)?);
-        Ok(view::gauges(states, open, self.by_reason().await?, self.seen().await?, now))
+        Ok(view::gauges(states, open, view::dead(&self.dead().await?)?, self.seen().await?, now))
     }
 
     pub async fn destinations(&mut self, now: Time) -> Result<Vec<DestinationRow>, Error> {
@@ -89,5 +89,14 @@ impl Moment<'_> {
         let sql = "select n.text as name, r.state, count(*) as n from (select destination_id, state from record where wake_at is not null limit $1) r \
                    join name n on n.id = r.destination_id group by 1, 2";
         self.all(query(sql).bind(WAITING_MAX)).await
+    }
+
+    /// Dead letters by destination and reason.
+    async fn dead(&mut self) -> Result<Vec<PgRow>, Error> {
+        // One look at the table tells both; it is as long as what nobody has dealt with.
+        let sql = "select coalesce(n.text, '') as destination, l.reason, l.n, l.oldest from (select destination_id, reason, count(*) as n, \
+                   min(failed_at) as oldest from dead_letter group by destination_id, reason) l left join name n on n.id = l.destination_id \
+                   order by 1, 2";
+        self.all(query(sql)).await
     }
 }

@@ -38,7 +38,7 @@ impl Sqlite {
 
     pub fn gauges(&self, conn: &Connection, now: Time) -> Result<Gauges, Error> {
         let (states, open) = (view::states(&states(conn)?)?, view::open(&open(conn)?)?);
-        Ok(view::gauges(states, open, by_reason(conn)?, self.seen(conn)?, now))
+        Ok(view::gauges(states, open, view::dead(&dead(conn)?)?, self.seen(conn)?, now))
     }
 
     pub fn destinations(&self, conn: &Connection, now: Time) -> Result<Vec<DestinationRow>, Error> {
@@ -90,4 +90,13 @@ fn waiting(conn: &Connection) -> Result<Vec<Row>, Error> {
     let sql = "select n.text as name, r.state, count(*) as n from (select destination_id, state from record where wake_at is not null limit ?) r \
                join name n on n.id = r.destination_id group by 1, 2";
     all(conn, sql, params![WAITING_MAX])
+}
+
+/// Dead letters by destination and reason.
+fn dead(conn: &Connection) -> Result<Vec<Row>, Error> {
+    // One look at the table tells both; it is as long as what nobody has dealt with.
+    let sql = "select coalesce(n.text, '') as destination, l.reason, l.n, l.oldest from (select destination_id, reason, count(*) as n, \
+               min(failed_at) as oldest from dead_letter group by destination_id, reason) l left join name n on n.id = l.destination_id \
+               order by 1, 2";
+    all(conn, sql, params![])
 }
