@@ -249,7 +249,7 @@ async fn an_older_version_works_on_beside_a_newer_one_unless_it_cannot() {
             let additive = if matches!(arm, Arm::Sqlite) { i64::from(additive).to_string() } else { additive.to_string() };
             let sql = format!("insert into migration (name, sha256, additive) values ('{name}', '', {additive})");
             match &ledger.glass {
-                Glass::Sqlite(path) => drop(Glass::connect(path, false).execute_batch(&sql.replace("''", "x''")).unwrap()),
+                Glass::Sqlite(path) => Glass::connect(path, false).execute_batch(&sql.replace("''", "x''")).unwrap(),
                 Glass::Postgres(_) => drop(connect(&ledger).await.execute(AssertSqlSafe(sql)).await.unwrap()),
                 Glass::Memory(_) => panic!("it has no migrations"),
             }

@@ -71,8 +71,7 @@ impl Store {
             answers.push(answered);
         }
         let healed = if plan.heal.is_empty() { BTreeSet::new() } else { tx.open_records_of(&plan.heal).await? };
-        plan.write(&mut tx, now).await?;
-        tx.wake(&healed, now).await?;
+        plan.write(&mut tx, &healed, now).await?;
         let wakeups = self.wakeups(&mut tx, &plan, &healed, batch).await?;
         tx.commit().await?;
         let warnings = plan.warnings.into_iter().map(|(_, source, warning)| (source, warning)).collect();
@@ -410,20 +409,28 @@ impl Plan {
         Err(Error::Raced("an identifier that was free belongs to another record by now".into()))
     }
 
-    /// Writes everything, parents first.
-    pub async fn write(&self, tx: &mut Tx, now: Time) -> Result<(), Error> {
+    /// Writes everything, parents first, and wakes whom it concerns, with those of `healed`.
+    pub async fn write(&self, tx: &mut Tx, healed: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         let records: Vec<RecordEntry> = self.records.values().cloned().collect();
-        tx.insert_records(&records).await?;
-        self.write_aliases(tx).await?;
-        tx.insert_raw_events(&self.raws).await?;
-        tx.insert_events(&self.events).await?;
-        tx.insert_deliveries(&self.deliveries).await?;
-        tx.insert_dead_letters(&self.dead_letters).await?;
-        let there: BTreeSet<RecordId> = self.touched.keys().filter(|id| !self.records.contains_key(id)).copied().collect();
-        if !there.is_empty() {
-            tx.wake(&there, now).await?;
+        // On a server each of these is a round trip.
+        if !records.is_empty() {
+            tx.insert_records(&records).await?;
         }
-        Ok(())
+        self.write_aliases(tx).await?;
+        if !self.raws.is_empty() {
+            tx.insert_raw_events(&self.raws).await?;
+        }
+        if !self.events.is_empty() {
+            tx.insert_events(&self.events).await?;
+        }
+        if !self.deliveries.is_empty() {
+            tx.insert_deliveries(&self.deliveries).await?;
+        }
+        if !self.dead_letters.is_empty() {
+            tx.insert_dead_letters(&self.dead_letters).await?;
+        }
+        let there = self.touched.keys().filter(|id| !self.records.contains_key(id));
+        tx.wake(&there.chain(healed).copied().collect(), now).await
     }
 
     /// Records that have something new, by destination.

@@ -124,7 +124,7 @@ impl Store {
             }
             by.push(id);
         }
-        plan.write(tx, now).await?;
+        plan.write(tx, &BTreeSet::new(), now).await?;
         let end = EndRow {
             delivery: old.id,
             state: DeliveryState::Cancelled,

@@ -90,7 +90,7 @@ async fn listen(queue: Queue, bells: BTreeMap<String, Arc<Bell>>, mut stop: watc
         };
         let Some(Held { wakeup, receipt }) = held else { return };
         match bells.get(&wakeup.destination) {
-            Some(bell) => bell.ring_for(receipt),
+            Some(bell) => bell.ring_for(receipt, wakeup.records.len()),
             None => {
                 receipt.done();
                 ::metrics::counter!("onceward_wakeups_total", "result" => "unknown_destination").increment(1);
@@ -117,11 +117,11 @@ async fn sweep(engine: Engine, bells: BTreeMap<String, Arc<Bell>>, settings: Set
     }
 }
 
-/// Vendors wait for an answer and give up; a CRM does not wait. So what requests have waited because of us is given back several times over: when
-/// they come faster than they are committed, most of the ledger's time is theirs, and meanwhile more becomes due that shares the next transaction
-/// and the next call.
-async fn make_way(store: &Store, stop: &mut watch::Receiver<bool>) {
-    let way = (store.take_waited() * WAY_FACTOR).min(WAY_MAX);
+/// Vendors wait for an answer and give up; a CRM does not wait. So what requests have waited because of us is given back several times over, and
+/// a burst at another process has the ledger to itself for a while: when webhooks come faster than they are committed, most of the ledger's time is
+/// theirs, and meanwhile more becomes due that shares the next transaction and the next call.
+async fn make_way(store: &Store, bell: &Bell, stop: &mut watch::Receiver<bool>) {
+    let way = (store.take_waited() * WAY_FACTOR).max(bell.pressed()).min(WAY_MAX);
     if way < Duration::from_millis(1) {
         return;
     }
@@ -175,7 +175,7 @@ impl Destination {
                 Ok(sleep_for) => {
                     retry = LEDGER_RETRY;
                     if !stopping {
-                        make_way(&self.engine.store, &mut stop).await;
+                        make_way(&self.engine.store, &self.bell, &mut stop).await;
                     }
                     sleep_for
                 }

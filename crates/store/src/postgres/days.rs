@@ -19,6 +19,8 @@ const AHEAD: i64 = 8;
 const DAY_SECONDS: i64 = 86_400;
 /// How often retention looks at days.
 const LOOK_EVERY: Duration = Duration::from_secs(1_800);
+/// No transaction lives for this long.
+const SETTLED_AFTER: Duration = Duration::from_secs(3_600);
 /// The key of the lock under which tables of days are made and dropped.
 const DAYS: i64 = 0x6f6e_6365_6461_7973;
 /// What others on a table wait for us at most: for the locks, and for the look into the `…_rest` whether it holds what belongs to a new day.
@@ -117,8 +119,11 @@ impl Postgres {
         }
         for Daily { table, with, .. } in missing {
             let (day_table, from, to) = (name(table, day), floor(day), floor(day + 1));
+            if Self::is_there(&mut tx, &day_table).await? {
+                continue;
+            }
             let text = format!(
-                "create table if not exists {day_table} (like {table} including all) {with}; \
+                "create table {day_table} (like {table} including all) {with}; \
                  alter table {table} attach partition {day_table} for values from ({from}) to ({to})"
             );
             tx.script(AssertSqlSafe(text)).await?;
@@ -141,7 +146,8 @@ impl Postgres {
                 "call" => (calls, Some(&mut dropped.calls)),
                 _ => (calls, None),
             };
-            if floor(day + 1) > before {
+            // However short the retention: what was begun on a day is committed before it is looked at.
+            if floor(day + 1) > before.min(IdGenerator::floor(now - SETTLED_AFTER)) {
                 continue;
             }
             match self.drop_day(daily, day).await {
@@ -184,7 +190,7 @@ impl Postgres {
         tx.commit().await?;
         let mut tx = self.pool.begin().await?;
         tx.script(SHORTLY).await?;
-        if !self.alone(&mut tx).await? {
+        if !self.alone(&mut tx).await? || !Self::is_there(&mut tx, &day_table).await? {
             return Ok(0);
         }
         tx.script(AssertSqlSafe(format!("drop table {day_table}"))).await?;
@@ -195,6 +201,11 @@ impl Postgres {
     /// Whether no other process makes or drops days; none does until this transaction is over.
     async fn alone(&self, tx: &mut Begun) -> Result<bool, Error> {
         Ok(tx.one(query("select pg_try_advisory_xact_lock($1)").bind(DAYS)).await?.try_get(0)?)
+    }
+
+    /// Another process may have been here since we looked.
+    async fn is_there(tx: &mut Begun, day_table: &str) -> Result<bool, Error> {
+        Ok(tx.one(query("select to_regclass($1) is not null").bind(day_table)).await?.try_get(0)?)
     }
 
     /// The tables by day that there are, oldest first: whose, and which day since 1970.

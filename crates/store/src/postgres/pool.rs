@@ -81,9 +81,9 @@ impl Pool {
 
     /// Connections to the same database that see one schema only.
     pub fn within(&self, schema: &str) -> Self {
-        let connect = self.connect.clone().options([("search_path", schema)]);
+        let connect = (*self.connect).clone().options([("search_path", schema)]);
         let (connections, wait) = (self.pool.options().get_max_connections(), self.pool.options().get_acquire_timeout());
-        Self { pool: lazy(connect.clone(), connections, wait), connect, options: self.options }
+        Self { pool: lazy(connect.clone(), connections, wait), connect: Arc::new(connect), options: self.options }
     }
 
     /// Begins a transaction.

@@ -61,9 +61,12 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
         self.tx.commit().await?;
         if !self.to_wake.is_empty() {
-            // Whoever had them locked may have looked for open deliveries before ours were committed. What was committed is committed: if this
-            // fails, the sweep wakes them.
-            drop(wake_late(&self.pool, &self.to_wake, self.woken_at).await);
+            // Whoever had them locked may have looked for open deliveries before ours were committed. Nobody waits for this.
+            tokio::spawn(async move {
+                if let Err(error) = wake_late(&self.pool, &self.to_wake, self.woken_at).await {
+                    tracing::warn!(%error, records = self.to_wake.len(), "records that somebody had locked were not woken; the sweep wakes them");
+                }
+            });
         }
         Ok(())
     }
@@ -223,12 +226,15 @@ impl Tx {
 
     /// Makes these records due, unless they wait after a failure or a worker holds them. One that somebody has locked is looked at after the commit.
     pub async fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let ids = list(records.iter().map(|id| id.0));
-        let free = sqlx::query("select id from record where id = any($1) order by id for update skip locked").bind(ids.clone());
-        let free = self.all(free).await?.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
-        // A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
-        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4)";
-        self.run(sqlx::query(sql).bind(list(free.iter().copied())).bind(now.0)).await?;
+        // What counts is the state that was locked, and not the one at the statement's beginning, when somebody else may still have held the record.
+        let sql = "with free as materialized (select id, state from record where id = any($1) order by id for update skip locked), \
+                   woken as (update record r set state = 1, wake_at = $2 from free f where r.id = f.id and f.state in (0, 4)) select id from free";
+        let free = self.all(sqlx::query(sql).bind(ids.clone()).bind(now.0)).await?;
+        let free = free.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
         self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
         self.woken_at = now.0;
         Ok(())
