@@ -221,7 +221,7 @@ impl Store {
         self.joined.store(true, Ordering::Release);
         let mut tx = self.begin(destinations).await?;
         for destination in destinations {
-            if tx.destination(destination).await?.is_none() {
+            if tx.hold_destination(destination).await?.is_none() {
                 tx.put_destination(destination, &model::destination::Destination::default()).await?;
             }
         }

@@ -294,6 +294,11 @@ impl Tx {
         Ok(self.0.destinations.get(name).cloned())
     }
 
+    /// Nobody else writes before this transaction ends.
+    pub(crate) fn hold_destination(&mut self, name: &str) -> Result<Option<Destination>, Error> {
+        self.destination(name)
+    }
+
     pub(crate) fn put_destination(&mut self, name: &str, state: &Destination) -> Result<(), Error> {
         self.0.destinations.insert(name.to_owned(), state.clone());
         Ok(())

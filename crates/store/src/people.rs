@@ -201,7 +201,7 @@ impl Store {
         change: impl FnOnce(&mut model::destination::Destination),
     ) -> Result<bool, Error> {
         let mut tx = self.begin(&[name]).await?;
-        let Some(mut state) = tx.destination(name).await? else { return Ok(false) };
+        let Some(mut state) = tx.hold_destination(name).await? else { return Ok(false) };
         change(&mut state);
         tx.put_destination(name, &state).await?;
         append_audit(&mut tx, now, actor, action, name, &json!({ "reason": reason })).await?;

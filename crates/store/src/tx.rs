@@ -68,6 +68,7 @@ on_each! {
     fn insert_results(&mut self, results: &[ResultRow]) -> ();
     fn live_calls(&mut self, destination: &str, now: Time, latest: Time) -> u32;
     fn destination(&mut self, name: &str) -> Option<Destination>;
+    fn hold_destination(&mut self, name: &str) -> Option<Destination>;
     fn put_destination(&mut self, name: &str, state: &Destination) -> ();
     fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;
     fn deliveries_of(&mut self, event: EventId) -> Vec<Delivery>;

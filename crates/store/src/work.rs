@@ -24,6 +24,8 @@ use settle::{observe, settle};
 const HANDFUL: usize = 8;
 /// How long a call may fill up while another one is under way.
 const FILLS_FOR: Duration = Duration::from_millis(10);
+/// When to look again at what another worker has in its hands.
+const LOOKED_AT_FOR: Duration = Duration::from_millis(5);
 
 /// What a worker needs to say about a destination.
 pub struct Work<'a> {
@@ -214,8 +216,9 @@ impl Store {
         names.extend(finished.iter().map(|finished| finished.call.object.as_str()));
         names.extend(work.routes.objects(work.destination));
         let mut tx = self.begin(&names).await?;
-        let mut destination = tx.destination(work.destination).await?.unwrap_or_default();
-        let before = destination.clone();
+        // Without holding anybody up: what is claimed by it is agreed upon at the end.
+        let seen = tx.destination(work.destination).await?.unwrap_or_default();
+        let mut destination = seen.clone();
         let mut ledger = Ledger::default();
         let mut advanced = Advanced::default();
         if !finished.is_empty() {
@@ -227,12 +230,12 @@ impl Store {
         advanced.ended.append(&mut ledger.ended);
         if work.calls_max > 0 {
             let mut ledger = Ledger::default();
-            self.claim(&mut tx, work, &mut destination, now, &mut ledger, &mut advanced).await?;
+            self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
             ledger.write(&mut tx, now).await?;
             advanced.ended.append(&mut ledger.ended);
         }
-        if destination != before {
-            tx.put_destination(work.destination, &destination).await?;
+        if destination != seen || !advanced.calls.is_empty() {
+            destination = agree(&mut tx, work, (&seen, destination), finished, &advanced.calls, now).await?;
         }
         tx.commit().await?;
         advanced.destination = destination;
@@ -243,13 +246,12 @@ impl Store {
         &self,
         tx: &mut Tx,
         work: &Work<'_>,
-        destination: &mut Destination,
+        destination: &Destination,
         now: Time,
         ledger: &mut Ledger,
         advanced: &mut Advanced,
     ) -> Result<(), Error> {
-        // A lease that ends later than any taken now was taken by a clock that has since stepped back.
-        let in_flight = tx.live_calls(work.destination, now, now + work.policy.lease()).await?;
+        let in_flight = in_flight(tx, work, now).await?;
         let (calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
             Permit::Calls(calls) => (calls.min(work.calls_max), work.group_limit),
             Permit::Probe => (1, 1),
@@ -268,10 +270,7 @@ impl Store {
         let full = due.len() >= limit;
         let planned = self.plan_all(tx, work, due, now).await?;
         let (kept, calls, skipped) = group(planned, calls_max as usize, work.group_limit, || CallId(self.next_id(now)), now, ledger);
-        if !calls.is_empty() {
-            destination.take(work.policy, now, u32::try_from(calls.len()).unwrap_or(u32::MAX));
-            tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
-        }
+        let none_due = kept.is_empty() && !skipped;
         let changed: Vec<(&RecordEntry, bool)> = kept.iter().map(|(entry, body_changed)| (entry, *body_changed)).collect();
         tx.put_records(&changed).await?;
         let rested: BTreeSet<RecordId> =
@@ -281,6 +280,10 @@ impl Store {
         }
         advanced.calls = calls;
         advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination).await? };
+        if none_due {
+            // What is due all the same is being looked at by somebody else.
+            advanced.next = advanced.next.map(|next| next.max(now + LOOKED_AT_FOR));
+        }
         Ok(())
     }
 
@@ -328,6 +331,41 @@ impl Store {
         tx.commit().await?;
         Ok(wakeups)
     }
+}
+
+/// Calls of the destination that are out.
+async fn in_flight(tx: &mut Tx, work: &Work<'_>, now: Time) -> Result<u32, Error> {
+    // A lease that ends later than any taken now was taken by a clock that has since stepped back.
+    tx.live_calls(work.destination, now, now + work.policy.lease()).await
+}
+
+/// Takes what the calls cost out of the destination's budget and writes their intents, now that nobody else can change it: the last and shortest step, so
+/// that the workers of a destination hardly wait for each other. Gives the destination as it is then.
+async fn agree(
+    tx: &mut Tx,
+    work: &Work<'_>,
+    (seen, mut destination): (&Destination, Destination),
+    finished: &[Finished],
+    calls: &[Call],
+    now: Time,
+) -> Result<Destination, Error> {
+    let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+    let held = tx.hold_destination(work.destination).await?.unwrap_or_default();
+    if held != *seen {
+        destination = held;
+        observe(&mut destination, work.policy, now, finished);
+        let permit =
+            if calls.is_empty() { Permit::Calls(0) } else { destination.permit(work.policy, now, in_flight(tx, work, now).await?) };
+        if !matches!(permit, Permit::Calls(permitted) if permitted >= count) {
+            return Err(Error::Raced("another worker has taken what the destination bears".into()));
+        }
+    }
+    if !calls.is_empty() {
+        destination.take(work.policy, now, count);
+        tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
+    }
+    tx.put_destination(work.destination, &destination).await?;
+    Ok(destination)
 }
 
 /// A handful goes at once, so that nobody waits at low load, and so does half a batch. Anything between is a burst whose calls would be small:

@@ -23,6 +23,8 @@ pub struct Settings {
     pub now: fn() -> Time,
     /// Draws numbers in 0..1.
     pub chance: fn() -> f64,
+    /// Loops for each destination. On a ledger that takes one writer at a time, one; else several settle and claim side by side.
+    pub hands: usize,
     /// How often the ledger is swept for what no wakeup told of.
     pub sweep_every: Duration,
     /// How long calls under way may take when the worker stops; what has not ended by then is left to its lease.
@@ -48,7 +50,10 @@ pub async fn run(engine: Engine, queue: Queue, settings: Settings, stop: watch::
     let mut loops = JoinSet::new();
     for (name, target) in engine.targets.iter() {
         let Some(bell) = bells.get(name).cloned() else { continue };
-        loops.spawn(Destination::new(engine.clone(), Arc::clone(target), queue.clone(), bell, settings.clone()).run(stop.clone()));
+        for _ in 0..settings.hands.max(1) {
+            let (engine, bell) = (engine.clone(), Arc::clone(&bell));
+            loops.spawn(Destination::new(engine, Arc::clone(target), queue.clone(), bell, settings.clone()).run(stop.clone()));
+        }
     }
     loops.spawn(listen(queue, bells.clone(), stop.clone()));
     loops.spawn(sweep(engine.clone(), bells.clone(), settings.clone(), stop));
@@ -221,6 +226,10 @@ impl Destination {
         self.finished.clear();
         if calls_max > 0 {
             self.receipts.drain(..).for_each(Receipt::done);
+        }
+        if !advanced.calls.is_empty() && advanced.next.is_some_and(|next| next <= now) {
+            // There is more than these hands can hold.
+            self.bell.ring();
         }
         metrics::advanced(&self.target.name, &advanced, now);
         self.tell(&advanced, now);

@@ -28,6 +28,9 @@ const WORKER_STOPS_WITHIN: Duration = Duration::from_secs(4);
 /// How often the ledger is swept for what no wakeup told of.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// A destination's loops in one worker, on a database server.
+const WORKER_HANDS: usize = 2;
+
 /// Connections to a database server, apart so that none of the parts can starve another, and how long each waits for one (traps.md, 3): a vendor
 /// is told soon that it must try again, a worker has time.
 const INGEST_CONNECTIONS: (u32, Duration) = (4, Duration::from_secs(2));
@@ -179,7 +182,8 @@ fn worker(configuration: &Configuration, store: Store, queue: Queue, joined: wat
         // No two processes have one name, not even on two machines.
         holder: format!("worker-{}-{tag}", std::process::id()),
     };
-    let settings = worker::Settings { now: clock::now, chance, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
+    let hands = if configuration.ledger.file().is_some() { 1 } else { WORKER_HANDS };
+    let settings = worker::Settings { now: clock::now, chance, hands, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
     Ok(Part::start(|stop| async move {
         tokio::select! {
             biased;

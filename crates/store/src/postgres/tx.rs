@@ -3,7 +3,7 @@
 //! The planner takes an array for ten rows, and after a few times keeps the plan that it made of that: a look-up of a batch is spelled as one look-up for each
 //! of its rows (`lateral … limit`), which can be done in one way only.
 //!
-//! Row locks are taken in one order, so that nobody waits in a circle: destinations, then records by their ids. Intake never waits for a worker:
+//! Row locks are taken in one order, so that nobody waits in a circle: records by their ids, then destinations. Intake never waits for a worker:
 //! a record that one has locked is woken after the commit.
 
 mod known;
@@ -492,10 +492,19 @@ impl Tx {
         Ok(u32::try_from(number).unwrap_or(u32::MAX))
     }
 
-    /// A destination's state, locked: quota and breaker are every worker's.
+    /// A destination's state, as it is now.
     pub async fn destination(&mut self, name: &str) -> Result<Option<Destination>, Error> {
+        self.state_of(name, "select state from destination where name_id = $1").await
+    }
+
+    /// A destination's state, locked: quota and breaker are every worker's.
+    pub async fn hold_destination(&mut self, name: &str) -> Result<Option<Destination>, Error> {
+        self.state_of(name, "select state from destination where name_id = $1 for update").await
+    }
+
+    async fn state_of(&mut self, name: &str, sql: &'static str) -> Result<Option<Destination>, Error> {
         let id = self.names.id(name)?;
-        let rows = self.all(sqlx::query("select state from destination where name_id = $1 for update").bind(id)).await?;
+        let rows = self.all(sqlx::query(sql).bind(id)).await?;
         rows.first().map(|row| json(get(row, "state")?, "destination", "state", id)).transpose()
     }
 

@@ -451,6 +451,11 @@ impl Tx {
         row.map(|row| json(get(&row, "state")?, "destination", "state", id)).transpose()
     }
 
+    /// Nobody else writes before this transaction ends.
+    pub fn hold_destination(&mut self, name: &str) -> Result<Option<Destination>, Error> {
+        self.destination(name)
+    }
+
     pub fn put_destination(&mut self, name: &str, state: &Destination) -> Result<(), Error> {
         run(
             &self.conn,
