@@ -66,9 +66,11 @@ async fn a_record_that_a_worker_is_putting_to_rest_is_woken_by_what_arrived_mean
         let ledger = ledger.clone();
         async move { ledger.accept(&[lead("k2", "1").says("city", "Basel").at(1)]).await }
     });
+    // Intake has its answer before the record is woken.
     other.commit_when_waited_for(ours).await;
+    let claimed = until("the record is woken", SOON, async || ledger.claim().await.pop()).await;
+    assert_eq!(claimed.entries.len(), 1);
     ledger.look().await.check();
-    assert_eq!(ledger.claim().await.len(), 1);
     drop(keepsake);
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use model::Time;
 use queue::Queue;
 use store::{AnsweredEvent, Committed, Intake, Store};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -28,6 +29,9 @@ pub enum NotCommitted {
 
 /// What became of a request's events, or why they are not in the ledger.
 pub type Answer = Result<Vec<AnsweredEvent>, NotCommitted>;
+
+/// Connections to a ledger on a server: one for the commit under way, one for what follows a commit.
+const CONNECTIONS: u32 = 2;
 
 /// Why a request was not taken, so that nobody waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,13 +63,25 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Starts the committing task on the current runtime. It ends when the last `Committer` is gone and everything that waited is committed.
+    /// Starts the committing. It ends when the last `Committer` is gone and everything that waited is committed.
+    ///
+    /// It has a thread of its own: a transaction is many small steps, and each would wait behind all the requests that are being read.
     pub fn start(store: Store, queue: Queue, now: Clock, limits: &Limits) -> (Self, JoinHandle<()>) {
         let (requests, waiting) = mpsc::channel(limits.waiting.max(1));
+        // Its connections belong to its thread.
+        let store = store.apart(CONNECTIONS, limits.commit);
         let accept = move |intakes| commit_and_wake(store.clone(), queue.clone(), now(), intakes);
         let ledger = Arc::<AtomicU8>::default();
-        let committing = tokio::spawn(commit_all(waiting, accept, *limits, ledger.clone()));
-        (Self { requests, ledger }, committing)
+        let committing = commit_all(waiting, accept, *limits, ledger.clone());
+        let everybodys = Handle::current();
+        let thread = tokio::task::spawn_blocking(move || match Builder::new_current_thread().enable_all().build() {
+            Ok(own) => own.block_on(committing),
+            Err(error) => {
+                tracing::warn!(%error, "commits have no runtime of their own, and are slower for it");
+                everybodys.block_on(committing);
+            }
+        });
+        (Self { requests, ledger }, thread)
     }
 
     /// Puts a request into the next commit, without waiting. Dropping the receiver changes nothing for the commit.

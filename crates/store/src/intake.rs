@@ -412,25 +412,18 @@ impl Plan {
     /// Writes everything, parents first, and wakes whom it concerns, with those of `healed`.
     pub async fn write(&self, tx: &mut Tx, healed: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         let records: Vec<RecordEntry> = self.records.values().cloned().collect();
-        // On a server each of these is a round trip.
+        // On a server each statement is a round trip.
         if !records.is_empty() {
             tx.insert_records(&records).await?;
         }
         self.write_aliases(tx).await?;
-        if !self.raws.is_empty() {
-            tx.insert_raw_events(&self.raws).await?;
-        }
-        if !self.events.is_empty() {
-            tx.insert_events(&self.events).await?;
-        }
-        if !self.deliveries.is_empty() {
-            tx.insert_deliveries(&self.deliveries).await?;
-        }
+        let there = self.touched.keys().filter(|id| !self.records.contains_key(id));
+        let wake = there.chain(healed).copied().collect();
+        tx.insert_intake(&self.raws, &self.events, &self.deliveries, &wake, now).await?;
         if !self.dead_letters.is_empty() {
             tx.insert_dead_letters(&self.dead_letters).await?;
         }
-        let there = self.touched.keys().filter(|id| !self.records.contains_key(id));
-        tx.wake(&there.chain(healed).copied().collect(), now).await
+        Ok(())
     }
 
     /// Records that have something new, by destination.

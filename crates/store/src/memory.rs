@@ -84,12 +84,27 @@ impl Tx {
         Ok(self.0.aliases.iter().filter(|(_, record)| records.contains(record)).map(|(key, record)| (*record, key.kind.clone())).collect())
     }
 
-    pub(crate) fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
+    /// What a batch of requests writes, and whom it wakes.
+    pub(crate) fn insert_intake(
+        &mut self,
+        raws: &[RawEvent],
+        events: &[Event],
+        deliveries: &[Delivery],
+        wake: &BTreeSet<RecordId>,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.insert_raw_events(raws)?;
+        self.insert_events(events)?;
+        self.insert_deliveries(deliveries)?;
+        self.wake(wake, now)
+    }
+
+    fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
         self.0.raw_events.extend(raws.iter().map(|raw| (raw.id.0, raw.clone())));
         Ok(())
     }
 
-    pub(crate) fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
+    fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
         for event in events {
             let key = (event.source.clone(), hash(&event.key));
             if self.0.event_keys.insert(key, event.id).is_some() {
@@ -123,7 +138,7 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+    fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         for delivery in deliveries {
             if let (DeliveryState::Open, Some(record)) = (delivery.state, delivery.record) {
                 self.0.open.entry(record).or_default().insert(delivery.id);

@@ -47,7 +47,7 @@ impl Store {
             return Err(Error::Refused(what.into()));
         }
         if let Some(edited) = &replay.edited {
-            tx.insert_raw_events(&[RawEvent {
+            let raw = RawEvent {
                 id: edited.id,
                 source: edited.source.clone(),
                 received_at: edited.received_at,
@@ -57,8 +57,8 @@ impl Store {
                 key_id: edited.key_id,
                 sealed: edited.sealed.clone(),
                 correlation_id: None,
-            }])
-            .await?;
+            };
+            tx.insert_intake(&[raw], &[], &[], &BTreeSet::new(), now).await?;
         }
         let (result, woken) = match &replay.event {
             None => reopen_as_it_was(&mut tx, &delivery, &event, now).await?,

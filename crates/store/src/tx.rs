@@ -45,11 +45,9 @@ on_each! {
     fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> BTreeMap<(String, [u8; 16]), KnownEvent>;
     fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> BTreeMap<AliasKey, RecordId>;
     fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
-    fn insert_raw_events(&mut self, raws: &[RawEvent]) -> ();
-    fn insert_events(&mut self, events: &[Event]) -> ();
+    fn insert_intake(&mut self, raws: &[RawEvent], events: &[Event], deliveries: &[Delivery], wake: &BTreeSet<RecordId>, now: Time) -> ();
     fn update_event(&mut self, event: &Event) -> ();
     fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> ();
-    fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> ();
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
     fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> u64;

@@ -8,6 +8,8 @@
 
 mod known;
 
+mod intake;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
@@ -19,7 +21,7 @@ use super::pool::{Begun, Pool};
 use super::read::{delivery, event, get, json, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow};
 use crate::tx::{Burial, Sent};
 
 /// The key of the lock under which the audit trail grows.
@@ -83,60 +85,6 @@ impl Tx {
         name.map(|name| self.names.id(name)).transpose()
     }
 
-    pub async fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
-        let sources = raws.iter().map(|raw| self.names.id(&raw.source)).collect::<Result<Vec<_>, _>>()?;
-        let events = raws.iter().map(|raw| {
-            let ids: Vec<String> = raw.events.iter().map(|id| id.0.to_string()).collect();
-            format!("{{{}}}", ids.join(","))
-        });
-        let sql = "insert into raw_event (id, source_id, received_at, disposition, events, body_sha256, key_id, sealed, correlation_id) \
-                   select id, source_id, received_at, disposition, events::bigint[], body_sha256, key_id, sealed, correlation_id \
-                   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bytea[], $9::text[]) \
-                   v (id, source_id, received_at, disposition, events, body_sha256, key_id, sealed, correlation_id)";
-        let statement = sqlx::query(sql)
-            .bind(list(raws.iter().map(|raw| raw.id.0)))
-            .bind(sources)
-            .bind(list(raws.iter().map(|raw| raw.received_at.0)))
-            .bind(list(raws.iter().map(|raw| raw.disposition as i64)))
-            .bind(events.collect::<Vec<_>>())
-            .bind(raws.iter().map(|raw| raw.body_sha256.to_vec()).collect::<Vec<_>>())
-            .bind(list(raws.iter().map(|raw| i64::from(raw.key_id))))
-            .bind(raws.iter().map(|raw| raw.sealed.clone()).collect::<Vec<_>>())
-            .bind(raws.iter().map(|raw| raw.correlation_id.as_deref().map(words)).collect::<Vec<_>>());
-        self.run(statement).await.map(drop)
-    }
-
-    pub async fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
-        let mut events: Vec<&Event> = events.iter().collect();
-        // In the order of the key, like everybody, so that two batches with the same keys do not wait for each other.
-        events.sort_by_cached_key(|event| (event.source.clone(), crate::rows::hash(&event.key)));
-        let of = |text: fn(&Event) -> &str| events.iter().map(|event| text(event).to_owned()).collect::<Vec<_>>();
-        let flags = |event: &&Event| i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
-        let warnings = |event: &&Event| if event.warnings.is_empty() { Ok(None) } else { text(&event.warnings).map(Some) };
-        let sql = "with narrow as (insert into event (id, source_id, key_hash, key, event_type, occurred_at, received_at, trust, mapping_version, \
-                   content_hash, flags, raw_event_id, correlation_id, warnings) \
-                   select * from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
-                   $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[])) \
-                   insert into payload (event_id, normalized) select * from unnest($1::bigint[], $15::text[])";
-        let statement = sqlx::query(sql)
-            .bind(list(events.iter().map(|event| event.id.0)))
-            .bind(events.iter().map(|event| self.names.id(&event.source)).collect::<Result<Vec<_>, _>>()?)
-            .bind(events.iter().map(|event| crate::rows::hash(&event.key).to_vec()).collect::<Vec<_>>())
-            .bind(of(|event| &event.key))
-            .bind(of(|event| &event.event_type))
-            .bind(list(events.iter().map(|event| event.occurred_at.0)))
-            .bind(list(events.iter().map(|event| event.received_at.0)))
-            .bind(list(events.iter().map(|event| i64::from(event.trust))))
-            .bind(of(|event| &event.mapping_version))
-            .bind(events.iter().map(|event| event.content_hash.to_vec()).collect::<Vec<_>>())
-            .bind(list(events.iter().map(flags)))
-            .bind(list(events.iter().map(|event| event.raw_event.0)))
-            .bind(events.iter().map(|event| event.correlation_id.as_deref().map(words)).collect::<Vec<_>>())
-            .bind(events.iter().map(warnings).collect::<Result<Vec<_>, Error>>()?)
-            .bind(of(|event| &event.normalized));
-        self.run(statement).await.map(drop)
-    }
-
     /// An event that was normalized again: what may change of it.
     pub async fn update_event(&mut self, event: &Event) -> Result<(), Error> {
         let flags = i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
@@ -158,24 +106,6 @@ impl Tx {
         let sql = "update event set warnings = (select jsonb_agg(distinct w)::text from \
                    jsonb_array_elements(coalesce(warnings, '[]')::jsonb || $1::jsonb) w) where id = $2";
         self.run(sqlx::query(sql).bind(words(&text(&added)?)).bind(event.0)).await.map(drop)
-    }
-
-    pub async fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
-        let sql = "insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner) \
-                   select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
-                   $9::text[])";
-        let name = |name: Option<&String>| self.optional_name(name);
-        let statement = sqlx::query(sql)
-            .bind(list(deliveries.iter().map(|delivery| delivery.id.0)))
-            .bind(deliveries.iter().map(|delivery| delivery.record.map(|id| id.0)).collect::<Vec<_>>())
-            .bind(deliveries.iter().map(|delivery| name(delivery.destination.as_ref())).collect::<Result<Vec<_>, _>>()?)
-            .bind(deliveries.iter().map(|delivery| name(delivery.object.as_ref())).collect::<Result<Vec<_>, _>>()?)
-            .bind(list(deliveries.iter().map(|delivery| delivery.mode as i64)))
-            .bind(list(deliveries.iter().map(|delivery| delivery.state as i64)))
-            .bind(deliveries.iter().map(|delivery| delivery.wake_at.map(|at| at.0)).collect::<Vec<_>>())
-            .bind(deliveries.iter().map(|delivery| delivery.ended_at.map(|at| at.0)).collect::<Vec<_>>())
-            .bind(deliveries.iter().map(|delivery| delivery.owner.clone()).collect::<Vec<_>>());
-        self.run(statement).await.map(drop)
     }
 
     pub async fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> Result<(), Error> {
@@ -222,22 +152,6 @@ impl Tx {
                    select * from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) on conflict do nothing";
         let records = list(aliases.values().map(|id| id.0));
         self.run(sqlx::query(sql).bind(hashes).bind(kinds).bind(destinations).bind(objects).bind(records)).await
-    }
-
-    /// Makes these records due, unless they wait after a failure or a worker holds them. One that somebody has locked is looked at after the commit.
-    pub async fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let ids = list(records.iter().map(|id| id.0));
-        // What counts is the state that was locked, and not the one at the statement's beginning, when somebody else may still have held the record.
-        let sql = "with free as materialized (select id, state from record where id = any($1) order by id for update skip locked), \
-                   woken as (update record r set state = 1, wake_at = $2 from free f where r.id = f.id and f.state in (0, 4)) select id from free";
-        let free = self.all(sqlx::query(sql).bind(ids.clone()).bind(now.0)).await?;
-        let free = free.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
-        self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
-        self.woken_at = now.0;
-        Ok(())
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.

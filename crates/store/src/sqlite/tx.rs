@@ -109,7 +109,22 @@ impl Tx {
         Ok(kinds.into_iter().collect())
     }
 
-    pub fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
+    /// What a batch of requests writes, and whom it wakes.
+    pub fn insert_intake(
+        &mut self,
+        raws: &[RawEvent],
+        events: &[Event],
+        deliveries: &[Delivery],
+        wake: &BTreeSet<RecordId>,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.insert_raw_events(raws)?;
+        self.insert_events(events)?;
+        self.insert_deliveries(deliveries)?;
+        self.wake(wake, now)
+    }
+
+    fn insert_raw_events(&mut self, raws: &[RawEvent]) -> Result<(), Error> {
         let mut rows = Vec::with_capacity(raws.len());
         for raw in raws {
             rows.push(vec![
@@ -129,7 +144,7 @@ impl Tx {
         insert(&self.conn, head, "", rows)
     }
 
-    pub fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
+    fn insert_events(&mut self, events: &[Event]) -> Result<(), Error> {
         let mut rows = Vec::with_capacity(events.len());
         for event in events {
             rows.push(vec![
@@ -180,7 +195,7 @@ impl Tx {
         Ok(())
     }
 
-    pub fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+    fn insert_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         let mut rows = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             rows.push(vec![
