@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::wakeup::Wakeup;
 use model::{Class, Failure, Scope, Time};
 use queue::{DeadLetter, Held, Queue, Receipt};
 use store::{Advanced, Call, Finished, Store};
@@ -36,6 +37,8 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a loop waits after the ledger failed: this long, doubling up to [`IDLE_MAX`].
 const LEDGER_RETRY: Duration = Duration::from_millis(100);
 
+/// How often other workers are told that there is more than one can hold.
+const CALL_OTHERS_EVERY: Duration = Duration::from_millis(100);
 /// How often a worker says that it lives; whoever has not for 10 s is dead (`store`).
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -150,6 +153,7 @@ struct Destination {
     // A call whose future panicked is found again by its task.
     under_way: BTreeMap<Id, Call>,
     finished: Vec<Finished>,
+    others_called: Option<Instant>,
     state: &'static str,
 }
 
@@ -165,6 +169,7 @@ impl Destination {
             calls: JoinSet::new(),
             under_way: BTreeMap::new(),
             finished: Vec::new(),
+            others_called: None,
             state: "active",
         }
     }
@@ -228,8 +233,7 @@ impl Destination {
             self.receipts.drain(..).for_each(Receipt::done);
         }
         if !advanced.calls.is_empty() && advanced.next.is_some_and(|next| next <= now) {
-            // There is more than these hands can hold.
-            self.bell.ring();
+            self.call_others();
         }
         metrics::advanced(&self.target.name, &advanced, now);
         self.tell(&advanced, now);
@@ -237,6 +241,15 @@ impl Destination {
             self.start(call, begun);
         }
         Ok(advanced.next.map_or(IDLE_MAX, |next| next.since((self.settings.now)()).min(IDLE_MAX)))
+    }
+
+    /// There is more than these hands can hold: other hands of this worker, and other workers.
+    fn call_others(&mut self) {
+        self.bell.ring();
+        if self.others_called.is_none_or(|at| at.elapsed() >= CALL_OTHERS_EVERY) {
+            self.others_called = Some(Instant::now());
+            self.queue.wake(Wakeup { destination: self.target.name.clone(), records: Vec::new(), correlation_id: String::new() });
+        }
     }
 
     fn start(&mut self, call: Call, begun: Instant) {

@@ -170,7 +170,8 @@ fn server(url: String, options: store::Options) -> Result<Server, Finding> {
         (None, Some((_, folder))) => folder.into_owned(),
         (None, None) => return Err(Finding::new("no host in the URL", LEDGERS, remedy)),
     };
-    let shown = format!("{}@{host}:{}/{database}", parsed.username(), parsed.port().unwrap_or(5432));
+    let user = Some(parsed.username()).filter(|user| !user.is_empty()).map(|user| format!("{user}@")).unwrap_or_default();
+    let shown = format!("{user}{host}:{}/{database}", parsed.port().unwrap_or(5432));
     Ok(Server { url, shown, options })
 }
 

@@ -28,12 +28,13 @@ fn annotated() -> (tempfile::TempDir, String) {
     (folder, text)
 }
 
-/// The same with every setting that stands at its default written out. `auth` and `tokens` are there as examples already.
+/// The same with every setting that stands at its default written out. `auth` and `tokens` are there as examples already; where nobody says `admin`, a worker
+/// has another.
 fn written_out(text: &str) -> String {
     let setting = |line: &str| {
         let name: String = line.strip_prefix("# ")?.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
         let rest = line.strip_prefix("# ")?.strip_prefix(&name)?.trim_start();
-        (!name.is_empty() && rest.starts_with("= ") && name != "auth" && name != "tokens").then(|| line[2..].to_owned())
+        (!name.is_empty() && rest.starts_with("= ") && !["auth", "tokens", "admin"].contains(&name.as_str())).then(|| line[2..].to_owned())
     };
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
@@ -70,6 +71,8 @@ fn every_default_in_the_annotated_file_is_the_codes_default() {
         format!("{:#?} {sources:#?}", configuration)
     };
     assert_eq!(shown(&text), shown(&all));
+    let admin = parse("onceward.toml", &text, &named()).unwrap().listen.admin();
+    assert!(text.contains(&format!("# admin  = \"{admin}\"")), "{admin}");
     let destination = |text: &str| parse("onceward.toml", text, &named()).unwrap().destinations.remove("salesforce").unwrap();
     let held = destination(&all).policy;
     assert_eq!(held, Policy { schedule: held.schedule.clone(), ..Policy::default() });
@@ -405,8 +408,8 @@ fn servers_are_shown_without_their_passwords_and_refused_without_repeating_them(
     assert_eq!(configuration.queue.to_string(), "amqp://ann@broker.example:5672/");
     assert!(!format!("{configuration:?}").contains("s3cret"));
     assert!(configuration.ledger.url().contains("s3cret"));
-    let socket = with("postgres://ann@/ledger?host=/run/postgresql", "embedded:").unwrap();
-    assert_eq!(socket.ledger.to_string(), "postgres://ann@/run/postgresql:5432/ledger");
+    let socket = with("postgres:///ledger?host=/run/postgresql&user=ann&password=s3cret", "embedded:").unwrap();
+    assert_eq!(socket.ledger.to_string(), "postgres:///run/postgresql:5432/ledger");
     for (ledger, queue, keys) in [
         ("postgres://ann:s3cret@db.example", "embedded:", "ledger.url"),
         ("postgres://ann:s3cret@/ledger", "embedded:", "ledger.url"),
