@@ -67,7 +67,10 @@ impl Joining {
         loop {
             sleep(AGAIN_AFTER).await;
             match self.attempt().await {
-                Ok(()) => return Ok(tracing::info!("the ledger is there; ready")),
+                Ok(()) => {
+                    tracing::info!("the ledger is there; ready");
+                    return Ok(());
+                }
                 Err(Error::Unavailable(why)) => {
                     if said != why {
                         tracing::warn!(why, "the ledger cannot be worked on yet");
