@@ -22,7 +22,11 @@ pub async fn gauges_know_queues_sources_and_destinations(world: World) {
     assert_eq!(gauges.dead_letters, [(String::new(), Reason::Unmapped, 1)]);
     world.accept(at(20), Told { id: "id-4", ..ADA }).await;
     assert_eq!(world.store.gauges(at(21)).await.unwrap().sources[0], ("demo".to_owned(), at(20)));
-    let other = if world.url.starts_with("sqlite:") { Store::open_read_only(&world.url).await } else { Store::open(&world.url).await };
+    let other = if world.url.starts_with("sqlite:") {
+        Store::open_read_only(&world.url, store::Options::default()).await
+    } else {
+        Store::open(&world.url).await
+    };
     assert_eq!(other.unwrap().gauges(at(21)).await.unwrap().sources.len(), 2, "whoever looks for the first time sees the same");
     world.work(at(30), &wrote).await;
     assert!(world.store.pause(at(40), "ann", "crm", "maintenance").await.unwrap());

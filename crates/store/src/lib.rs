@@ -108,10 +108,10 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::open`]; also if there is none yet.
-    pub async fn open_read_only(url: &str) -> Result<Self, Error> {
+    pub async fn open_read_only(url: &str, options: Options) -> Result<Self, Error> {
         // A server serves many, so that nobody has to stand back.
         if is_postgres(url) {
-            return Self::open(url).await;
+            return Self::open_with(url, options).await;
         }
         Ok(Self::over(Arm::Sqlite(Sqlite::open_read_only(Path::new(path_of(url)?))?)))
     }

@@ -19,14 +19,12 @@ use crate::Reason;
 pub const NODES_MAX: usize = 100_000;
 /// Most characters of one number.
 const NUMBER_CHARS_MAX: usize = 64;
-/// Duplicate names that are remembered; one is enough to decide, a few help a person.
-const DUPLICATES_MAX: usize = 16;
 
 /// A parsed body.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
     pub(crate) root: Node<'a>,
-    /// Names of members that occurred twice in one object.
+    /// Names of members that occurred twice in one object. All of them: the one that is mapped may be the last. There are fewer than [`NODES_MAX`].
     pub(crate) duplicates: BTreeSet<String>,
     library: OnceCell<Rcvar>,
 }
@@ -178,10 +176,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(name) = from.next_key_seed(Name)? {
             let value = from.next_value_seed(self)?;
             if let Some(name) = members.insert(name, value) {
-                let mut duplicates = self.0.duplicates.borrow_mut();
-                if duplicates.len() < DUPLICATES_MAX {
-                    duplicates.insert(name.into_owned());
-                }
+                self.0.duplicates.borrow_mut().insert(name.into_owned());
             }
         }
         Ok(Node::Object(members))

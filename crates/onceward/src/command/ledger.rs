@@ -43,7 +43,9 @@ pub async fn migrate(store: &Store) -> Result<Vec<String>, Refused> {
 /// The ledger cannot be read.
 pub async fn read_only(installation: &Installation) -> Result<(Router, String), Refused> {
     let configuration = &installation.configuration;
-    let store = Store::open_read_only(&configuration.ledger.url()).await.map_err(|error| Refused::because(error.to_string()))?;
+    let ledger = &configuration.ledger;
+    let opened = Store::open_read_only(&ledger.url(), ledger.options()).await;
+    let store = opened.map_err(|error| Refused::because(error.to_string()))?;
     let token = random::<32>().map(hex::encode).map_err(|error| Refused::because(format!("the system has no randomness: {error}")))?;
     let reader = Token::new("cli", Role::Viewer, &token);
     let console = console(configuration, store, Queue::embedded(), vec![reader], Arc::new(String::new));

@@ -72,7 +72,11 @@ pub async fn run(context: &Context, asked: Replay) -> Result<(), Refused> {
     let mut answer = admin.post("/api/replays", &body).await?;
     if asked.dry_run {
         let sample: String = list(&answer, "/sample").iter().map(|id| format!("\n  {}", word(id, ""))).collect();
-        context.say(&answer, &format!("{} dead letters match; nothing was changed.{sample}", word(&answer, "/matched")));
+        let matched = match word(&answer, "/matched").as_str() {
+            "1" => "1 dead letter matches".to_owned(),
+            more => format!("{more} dead letters match"),
+        };
+        context.say(&answer, &format!("{matched}; nothing was changed.{sample}"));
         return Ok(());
     }
     let id = word(&answer, "/id");

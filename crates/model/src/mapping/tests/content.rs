@@ -80,6 +80,10 @@ fn row_68_a_doubled_name_is_unparseable_where_it_is_read_and_a_warning_where_not
     assert_eq!((event.identity.email.as_deref(), warnings), (Some("ada@example.com"), vec!["duplicate_name".to_owned()]));
     let nosy = source("[[events]]\non = [\"signup\"]\ntype = \"lead.created\"\nfields = { all = \"values(x)\" }\n");
     assert_eq!(dead(read(&nosy, br#"{"type":"signup","x":{"y":1,"y":2}}"#)).0, Reason::Unparseable);
+    // However many others are doubled before it.
+    let others: String = (0..500).map(|n| format!("\"a{n}\":1,\"a{n}\":2,")).collect();
+    let body = format!("{{\"type\":\"signup\",\"id\":\"1\",{others}\"email\":\"ada@example.com\",\"email\":\"eve@example.com\"}}");
+    assert_eq!(dead(read(&plain(), body.as_bytes())).0, Reason::Unparseable);
 }
 
 #[test]
