@@ -32,12 +32,13 @@ pub mod types;
 mod views;
 mod work;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::{IdGenerator, Time};
+use model::{DeliveryId, IdGenerator, Time};
 
 pub use error::Error;
 pub use intake::Scratch;
@@ -60,6 +61,7 @@ pub struct Store {
     waited_us: Arc<AtomicU64>,
     /// Whether ids are its own yet: on a server shared with others, nothing is written before.
     joined: Arc<AtomicBool>,
+    swept: Arc<Mutex<BTreeMap<String, DeliveryId>>>,
 }
 
 #[derive(Clone)]
@@ -173,7 +175,13 @@ impl Store {
     }
 
     fn over(arm: Arm) -> Self {
-        Self { arm, ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))), waited_us: Arc::default(), joined: Arc::default() }
+        Self {
+            arm,
+            ids: Arc::new(Mutex::new(IdGenerator::new(0, 0))),
+            waited_us: Arc::default(),
+            joined: Arc::default(),
+            swept: Arc::default(),
+        }
     }
 
     /// How long requests have waited for other work of this process on the ledger since this was last asked. Whoever has work that can

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::rows::{
     AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, hash,
 };
-use crate::tx::{Burial, Sent};
+use crate::tx::{Burial, Looked, Sent};
 
 /// A row of the audit trail: sequence, time, words, detail, hash.
 pub type AuditEntry = (i64, Time, [String; 3], String, Vec<u8>);
@@ -372,9 +372,13 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn stranded(&mut self, limit: u32) -> Result<BTreeSet<RecordId>, Error> {
-        let open = self.0.open.iter().filter(|(_, open)| !open.is_empty());
-        let asleep = open.filter(|(record, _)| self.0.records.get(record).is_some_and(|entry| entry.record.state == State::Clean));
-        Ok(asleep.take(limit as usize).map(|(record, _)| *record).collect())
+    pub(crate) fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Result<Looked, Error> {
+        let mut open: Vec<_> = self.0.open.iter().flat_map(|(record, open)| open.iter().map(|id| (*id, *record))).collect();
+        open.sort_unstable();
+        let clean = |record: &RecordId| {
+            self.0.records.get(record).filter(|entry| entry.destination == destination).map(|entry| entry.record.state == State::Clean)
+        };
+        let rows = open.into_iter().filter(|(id, _)| *id > after).filter_map(|(id, record)| Some((id, record, clean(&record)?)));
+        Ok(Looked::of(&rows.take(limit as usize).collect::<Vec<_>>(), limit))
     }
 }

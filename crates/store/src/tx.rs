@@ -17,6 +17,23 @@ pub type Burial = (DeliveryId, Reason, Option<Class>, String, u32);
 /// What was sent for a record in a call.
 pub type Sent = BTreeMap<(CallId, RecordId), BTreeMap<String, Value>>;
 
+/// Some of a destination's open deliveries were looked at.
+#[derive(Default)]
+pub struct Looked {
+    /// Clean records behind them: nobody will come for these.
+    pub asleep: BTreeSet<RecordId>,
+    /// The last of them, if there may be more.
+    pub last: Option<DeliveryId>,
+}
+
+impl Looked {
+    /// Open deliveries by id, each with its record and whether that is clean; at most `limit` were asked for.
+    pub fn of(rows: &[(DeliveryId, RecordId, bool)], limit: u32) -> Self {
+        let last = rows.last().filter(|_| rows.len() >= limit as usize).map(|(delivery, _, _)| *delivery);
+        Self { asleep: rows.iter().filter(|(_, _, clean)| *clean).map(|(_, record, _)| *record).collect(), last }
+    }
+}
+
 /// A writing transaction; dropped without a commit, it never happened.
 pub(crate) enum Tx {
     /// On SQLite.
@@ -76,7 +93,7 @@ on_each! {
     fn assign(&mut self, id: DeliveryId, owner: &str) -> bool;
     fn audit_tail(&mut self) -> Option<(i64, Vec<u8>)>;
     fn insert_audit(&mut self, seq: i64, at: Time, words: [&str; 3], detail: &str, hash: &[u8]) -> ();
-    fn stranded(&mut self, limit: u32) -> BTreeSet<RecordId>;
+    fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Looked;
 }
 
 impl Tx {

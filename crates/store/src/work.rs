@@ -3,6 +3,7 @@
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
@@ -24,6 +25,8 @@ use settle::{observe, settle};
 const HANDFUL: usize = 8;
 /// How long a call may fill up while another one is under way.
 const FILLS_FOR: Duration = Duration::from_millis(10);
+/// Open deliveries of a destination that a sweep looks at, so that it costs little however many there are.
+const LOOKED_AT_ONCE: u32 = 10_000;
 /// When to look again at what another worker has in its hands.
 const LOOKED_AT_FOR: Duration = Duration::from_millis(5);
 
@@ -311,19 +314,27 @@ impl Store {
         Ok(ready)
     }
 
-    /// The net under every wakeup: open deliveries whose record sleeps make it due, and every destination with due records is named.
+    /// The net under every wakeup: open deliveries whose record sleeps make it due, and every destination with due records is named. A backlog is gone
+    /// through in several sweeps.
     pub async fn sweep(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
         again!(self.whole(self.sweep_all(now, destinations)).await)
     }
 
+    /// How far the sweeps have come, by destination.
+    fn swept(&self) -> MutexGuard<'_, BTreeMap<String, DeliveryId>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn sweep_all(&self, now: Time, destinations: &[&str]) -> Result<Vec<Wakeup>, Error> {
         let mut tx = self.begin(destinations).await?;
-        let stranded = tx.stranded(1_000).await?;
-        if !stranded.is_empty() {
-            tx.wake(&stranded, now).await?;
-        }
         let mut wakeups = Vec::new();
         for destination in destinations {
+            let after = self.swept().get(*destination).copied().unwrap_or(DeliveryId(0));
+            let looked = tx.look_at_open(destination, after, LOOKED_AT_ONCE).await?;
+            self.swept().insert((*destination).to_owned(), looked.last.unwrap_or(DeliveryId(0)));
+            if !looked.asleep.is_empty() {
+                tx.wake(&looked.asleep, now).await?;
+            }
             if tx.next_due(destination).await?.is_some_and(|at| at <= now) {
                 wakeups.push(Wakeup { destination: (*destination).to_owned(), records: Vec::new(), correlation_id: String::new() });
             }

@@ -22,7 +22,7 @@ use super::read::{delivery, event, get, json, mode, record_entry, records, text,
 use super::{Names, Postgres};
 use crate::Error;
 use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow};
-use crate::tx::{Burial, Sent};
+use crate::tx::{Burial, Looked, Sent};
 
 /// The key of the lock under which the audit trail grows.
 const AUDITING: i64 = 0x6f6e_6365_6175_6474;
@@ -480,10 +480,14 @@ impl Tx {
         self.run(statement).await.map(drop)
     }
 
-    /// Records that are clean and have open deliveries all the same: the net under every wakeup.
-    pub async fn stranded(&mut self, limit: u32) -> Result<BTreeSet<RecordId>, Error> {
-        let sql = "select distinct r.id from delivery d join record r on r.id = d.record_id where d.state = 0 and r.state = 0 limit $1";
-        let rows = self.all(sqlx::query(sql).bind(i64::from(limit))).await?;
-        rows.iter().map(|row| Ok(RecordId(get(row, "id")?))).collect()
+    /// The net under every wakeup.
+    pub async fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Result<Looked, Error> {
+        let sql = "select d.id, d.record_id, r.state from (select id, record_id from delivery where destination_id = $1 and state = 0 and id > $2 \
+                   order by id limit $3) d join record r on r.id = d.record_id order by d.id";
+        let statement = sqlx::query(sql).bind(self.names.id(destination)?).bind(after.0).bind(i64::from(limit));
+        let rows = self.all(statement).await?;
+        let rows =
+            rows.iter().map(|row| Ok((DeliveryId(get(row, "id")?), RecordId(get(row, "record_id")?), get::<i64>(row, "state")? == 0)));
+        Ok(Looked::of(&rows.collect::<Result<Vec<_>, Error>>()?, limit))
     }
 }

@@ -14,7 +14,7 @@ use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, t
 use super::{Names, Sqlite};
 use crate::Error;
 use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
-use crate::tx::{Burial, Sent};
+use crate::tx::{Burial, Looked, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
 pub struct Tx {
@@ -541,9 +541,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Records that are clean and have open deliveries all the same: the net under every wakeup.
-    pub fn stranded(&mut self, limit: u32) -> Result<BTreeSet<RecordId>, Error> {
-        let sql = "select distinct r.id from delivery d join record r on r.id = d.record_id where d.state = 0 and r.state = 0 limit ?";
-        Ok(self.select(sql, [(limit,)], |row| Ok(RecordId(row.get(0)?)))?.into_iter().collect())
+    /// The net under every wakeup.
+    pub fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Result<Looked, Error> {
+        let sql = "select d.id, d.record_id, r.state from (select id, record_id from delivery where destination_id = ?1 and state = 0 and id > ?2 \
+                   order by id limit ?3) d join record r on r.id = d.record_id order by d.id";
+        let of = (self.names.id(destination)?, after.0, limit);
+        let rows = self.select(sql, [of], |row| Ok((DeliveryId(row.get(0)?), RecordId(row.get(1)?), row.get::<_, i64>(2)? == 0)))?;
+        Ok(Looked::of(&rows, limit))
     }
 }
