@@ -9,7 +9,6 @@ use super::{Tx, list};
 use crate::Error;
 use crate::rows::{Delivery, Event, RawEvent, hash};
 
-// What wakes counts by the state that was locked, and not by the one at the statement's beginning, when somebody else may still have held the record.
 const INTAKE: &str = "with \
     raw as (insert into raw_event (id, source_id, received_at, disposition, events, body_sha256, key_id, sealed, correlation_id) \
         select id, source_id, received_at, disposition, events::bigint[], body_sha256, key_id, sealed, correlation_id \
@@ -22,10 +21,10 @@ const INTAKE: &str = "with \
     wide as (insert into payload (event_id, normalized) select * from unnest($10::bigint[], $24::text[])), \
     ways as (insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner) \
         select * from unnest($25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], \
-        $32::bigint[], $33::text[])), \
-    free as materialized (select id, state from record where id = any($34) order by id for update skip locked), \
-    woken as (update record r set state = 1, wake_at = $35 from free f where r.id = f.id and f.state in (0, 4)) \
-    select id from free";
+        $32::bigint[], $33::text[])) \
+    select id from record where id = any($34) order by id for update skip locked";
+// A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
+const WAKE: &str = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4)";
 
 impl Tx {
     /// Writes these rows, and makes these records due unless they wait after a failure or a worker holds them. One that somebody has locked is looked at
@@ -84,9 +83,11 @@ impl Tx {
             .bind(deliveries.iter().map(|delivery| delivery.wake_at.map(|at| at.0)).collect::<Vec<_>>())
             .bind(deliveries.iter().map(|delivery| delivery.ended_at.map(|at| at.0)).collect::<Vec<_>>())
             .bind(deliveries.iter().map(|delivery| delivery.owner.clone()).collect::<Vec<_>>())
-            .bind(ids.clone())
-            .bind(now.0);
+            .bind(ids.clone());
         let free = self.all(statement).await?.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
+        if !free.is_empty() {
+            self.run(sqlx::query(WAKE).bind(list(free.iter().copied())).bind(now.0)).await?;
+        }
         self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
         self.woken_at = now.0;
         Ok(())
