@@ -75,6 +75,22 @@ async fn a_record_that_a_worker_is_putting_to_rest_is_woken_by_what_arrived_mean
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_meets_a_pause_half_way_takes_nothing() {
+    let (ledger, keepsake) = fresh().await;
+    ledger.deliver(lead("k1", "1").says("city", "Bern")).await;
+    let pause = "update destination set state = jsonb_set(state::jsonb, '{paused}', 'true')::text";
+    let other = Other::begin(&ledger, pause.into()).await;
+    let ours = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.claim().await.len() }
+    });
+    assert_eq!(other.commit_when_waited_for(ours).await, 0, "a call that nobody permits");
+    assert!(ledger.record().await.lease.is_none());
+    ledger.look().await.check();
+    drop(keepsake);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_meets_a_claim_half_way_is_late() {
     let (ledger, keepsake) = fresh().await;
     ledger.deliver(lead("k1", "1").says("city", "Bern")).await;

@@ -4,7 +4,7 @@
 //! clock said, and between two tellings the machine's steady clock counts on. A wall clock that is set while they run then changes nothing.
 
 use std::sync::{PoisonError, RwLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::Time;
 
@@ -19,10 +19,16 @@ pub fn now() -> Time {
     }
 }
 
-/// From now on the time is what the ledger's database said between `asked` and now.
+/// An answer that took longer says too little of when it was true. The steady clock counts on meanwhile.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// From now on the time is what the ledger's database said between `asked` and now, unless that was long ago and another answer is followed already.
 pub fn follow(asked: Instant, said: Time) {
-    let middle = asked + asked.elapsed() / 2;
-    *FOLLOWED.write().unwrap_or_else(PoisonError::into_inner) = Some((middle, said));
+    let took = asked.elapsed();
+    let mut followed = FOLLOWED.write().unwrap_or_else(PoisonError::into_inner);
+    if followed.is_none() || took <= ANSWERED_WITHIN {
+        *followed = Some((asked + took / 2, said));
+    }
 }
 
 /// Before 1970, the clock is wrong and this says 1970.
