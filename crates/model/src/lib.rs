@@ -11,6 +11,7 @@ pub mod failure;
 pub mod id;
 pub mod intake;
 pub mod mapping;
+pub mod preset;
 pub mod protocol;
 pub mod received;
 pub mod record;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::mapping::Mapping;
+use crate::preset::{preset, presets};
 use crate::signature::{Scheme, Verifier};
 
 /// Largest body that is accepted where the source says nothing else, in bytes.
@@ -224,53 +225,6 @@ impl<'de> Deserialize<'de> for TypeDef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(StringOrTable(ValueDef::constant)).map(Self)
     }
-}
-
-/// A vendor, as data.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Preset {
-    /// The vendor's name, for people.
-    pub title: String,
-    /// The vendor's own page on its webhooks.
-    pub docs: String,
-    /// What a person should know.
-    #[serde(default)]
-    pub notes: String,
-    /// Everything that a source says.
-    #[serde(flatten)]
-    pub source: SourceDef,
-}
-
-macro_rules! presets {
-    ($($name:literal)*) => {
-        /// Every preset: name, file, and a sample body that it maps.
-        const PRESETS: &[(&str, &str, &str)] = &[$((
-            $name,
-            include_str!(concat!("../../../presets/sources/", $name, ".toml")),
-            include_str!(concat!("../../../presets/samples/", $name, ".json")),
-        )),*];
-    };
-}
-
-presets! { "github" "shopify" "standard-webhooks" "stripe" "typeform" }
-
-/// The presets' names and the text of their files.
-pub fn presets() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PRESETS.iter().map(|&(name, text, _)| (name, text))
-}
-
-/// A body such as the vendor sends, which the preset maps fully where it maps anything.
-pub fn sample(preset: &str) -> Option<&'static str> {
-    PRESETS.iter().find(|(name, _, _)| *name == preset).map(|&(_, _, sample)| sample)
-}
-
-/// Reads a preset's file; `None` if there is no such preset.
-///
-/// # Errors
-///
-/// What is wrong with the file. It is part of the program, and a test reads every one.
-pub fn preset(name: &str) -> Option<Result<Preset, toml::de::Error>> {
-    PRESETS.iter().find(|(held, _, _)| *held == name).map(|(_, text, _)| toml::from_str(text))
 }
 
 /// A source, ready to read webhooks.

@@ -156,8 +156,9 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use model::preset::{presets, sample};
     use model::secret::Secret;
-    use model::source::{Source, SourceDef, presets, sample};
+    use model::source::{Source, SourceDef};
 
     use super::*;
 
@@ -174,7 +175,7 @@ mod tests {
         for (preset, _) in presets() {
             let sender = Sender::new("http://127.0.0.1:1", "a-source", verifier(preset)).unwrap();
             assert_eq!(sender.url().path(), "/webhooks/a-source");
-            let body = sample(preset).unwrap().as_bytes();
+            let body = sample(preset).unwrap().body;
             let signed = sender.sign(body, now).unwrap();
             assert_eq!(signed, sender.sign(body, now).unwrap(), "{preset}");
             let headers: Vec<_> = signed.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();

@@ -62,9 +62,9 @@ pub fn source<'a>(installation: &'a Installation, name: &str) -> Result<&'a crat
 /// The body that a command was given.
 pub fn payload(file: &str, preset: Option<&str>) -> Result<Vec<u8>, Refused> {
     if file == "sample" && !std::path::Path::new(file).exists() {
-        let sample = preset.and_then(model::source::sample);
+        let sample = preset.and_then(model::preset::sample);
         let sample = sample.ok_or_else(|| Refused::because("this source has no preset, so there is no sample of it: name a file"))?;
-        return Ok(sample.as_bytes().to_vec());
+        return Ok(sample.body.to_vec());
     }
     let mut body = Vec::new();
     let read = match file {

@@ -194,8 +194,8 @@ fn cannot_write(folder: &Path, error: &io::Error) -> Refused {
 /// Reads a sample once. The tables behind phone numbers take a fifth of a second to build, which no webhook should wait for.
 fn warm() {
     let def = SourceDef { preset: Some("standard-webhooks".to_owned()), ..SourceDef::default() };
-    if let (Ok(source), Some(body)) = (Source::compile("warm", &def), model::source::sample("standard-webhooks")) {
-        let request = Received { method: "POST", target: "/webhooks/warm", headers: &[], body: body.as_bytes() };
+    if let (Ok(source), Some(sample)) = (Source::compile("warm", &def), model::preset::sample("standard-webhooks")) {
+        let request = Received { method: "POST", target: "/webhooks/warm", headers: &[], body: sample.body };
         let hash_key = SealingKey::new(&[0; KEY_BYTES]);
         if let Ok(keys) = SealingKeys::new(vec![hash_key]) {
             map::read(&source, &request, &[], &keys.hash_key("identity"), clock::now());

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use model::Time;
-use model::source::sample;
+use model::preset::sample;
 use serde_json::Value;
 
 use super::script::Facts;
@@ -122,7 +122,7 @@ impl Payload {
     /// A preset's sample; `None` if there is no recipe for it.
     pub fn of(preset: &str) -> Option<Self> {
         let recipe = RECIPES.iter().find(|recipe| recipe.preset == preset)?;
-        let mut body: Value = serde_json::from_str(sample(preset)?).ok()?;
+        let mut body: Value = serde_json::from_slice(sample(preset)?.body).ok()?;
         for (place, (pointer, _)) in recipe.slots.iter().enumerate() {
             *body.pointer_mut(pointer)? = Value::String(mark(place));
         }
@@ -200,7 +200,7 @@ mod tests {
         let script = Script::new(1, Time::from_seconds(1_800_000_000), 100, 0.0, 10, 1);
         for recipe in &RECIPES {
             let payload = Payload::of(recipe.preset).unwrap_or_else(|| panic!("{} does not fit its sample", recipe.preset));
-            let mut told: Value = serde_json::from_str(sample(recipe.preset).unwrap()).unwrap();
+            let mut told: Value = serde_json::from_slice(sample(recipe.preset).unwrap().body).unwrap();
             let mut out = Vec::new();
             payload.write(&script.facts(17), &mut out);
             let mut written: Value = serde_json::from_slice(&out).unwrap();

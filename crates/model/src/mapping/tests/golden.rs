@@ -69,7 +69,7 @@ fn samples_are_committed_as_ever() {
         [("webhook-id", "msg_1"), ("x-github-event", "push"), ("x-github-delivery", "1"), ("x-shopify-topic", "customers/create")];
     let committed = |preset: &str| {
         let source = source(&format!("preset = \"{preset}\""));
-        committed(&source, &headers, crate::source::sample(preset).unwrap().as_bytes())
+        committed(&source, &headers, crate::preset::sample(preset).unwrap().body)
     };
     for (preset, expected) in [
         ("typeform", "demo|lead.created|01HF6Z3M8Q4V7T2N9K5C1B0XYW 2279cd5d5f6a 4a6a5a59e59f"),
