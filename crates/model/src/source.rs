@@ -19,6 +19,8 @@ use crate::signature::{Scheme, Verifier};
 pub const BODY_MAX_DEFAULT: usize = 1 << 20;
 /// Largest `body_max` that may be configured, in bytes.
 pub const BODY_MAX_LIMIT: usize = 32 << 20;
+/// Most bytes of a vendor's own answer.
+const ANSWER_BYTES_MAX: usize = 4096;
 /// Trust of a source that says nothing else.
 pub const TRUST_DEFAULT: u8 = 50;
 
@@ -87,8 +89,12 @@ pub struct SourceDef {
     pub events: Vec<EventDef>,
     /// Largest body in bytes; default 1 MiB, at most 32 MiB.
     pub body_max: Option<u64>,
-    /// Answer without a body, for vendors that forbid one.
+    /// Answer without a body, for vendors that forbid one; the same as `answer = {}`.
     pub empty_answer: Option<bool>,
+    /// The answer that the vendor wants to what was taken in, instead of ours.
+    pub answer: Option<AnswerDef>,
+    /// Take bodies that are compressed with gzip, too: at most `body_max` once unpacked. What is signed is the body before it was compressed.
+    pub gzip: Option<bool>,
     /// External ids of this source mean the same as in other sources with `shared = true`.
     pub shared: Option<bool>,
     /// Canonical names, or plain paths of the payload, whose values may differ between copies of one event.
@@ -101,6 +107,29 @@ pub struct SourceDef {
     pub region: Option<String>,
     /// The source once existed: answered with 503, never with 404, because some vendors switch off at once on 404.
     pub retired: Option<bool>,
+}
+
+/// `answer`: what a vendor wants to be told once a request is safe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerDef {
+    /// 200 (default) to 299.
+    pub status: Option<u16>,
+    /// The `Content-Type`; none without it.
+    pub content_type: Option<String>,
+    /// The body, at most 4 KiB; empty without it.
+    pub body: Option<String>,
+}
+
+/// A vendor's own answer, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// 200 to 299.
+    pub status: u16,
+    /// The `Content-Type`.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: String,
 }
 
 /// One entry of `events`.
@@ -242,8 +271,10 @@ pub struct Source {
     pub trust: u8,
     /// Largest body, in bytes.
     pub body_max: usize,
-    /// Answer without a body.
-    pub empty_answer: bool,
+    /// The answer to what was taken in, where it is not ours.
+    pub answer: Option<Answer>,
+    /// Compressed bodies are taken.
+    pub gzip: bool,
     /// It once existed: answered with 503.
     pub retired: bool,
     pub(crate) mapping: Mapping,
@@ -262,6 +293,7 @@ impl Source {
         let scheme = scheme(def, &base, &mut problems);
         let trust = trust(def.trust.or(base.trust), &mut problems);
         let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
+        let answer = answer(def, &base, &mut problems);
         let mapping = Mapping::compile(def.over(&base), &mut problems);
         match (scheme, mapping) {
             (Some((scheme, headers)), Some(mapping)) if problems.is_empty() => Ok(Self {
@@ -271,7 +303,8 @@ impl Source {
                 headers,
                 trust,
                 body_max,
-                empty_answer: def.empty_answer.or(base.empty_answer).unwrap_or(false),
+                answer,
+                gzip: def.gzip.or(base.gzip).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
                 mapping,
             }),
@@ -420,6 +453,34 @@ fn body_max(body_max: Option<u64>, problems: &mut Vec<Problem>) -> usize {
             BODY_MAX_DEFAULT
         }
     }
+}
+
+fn answer(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Option<Answer> {
+    let def = match (&def.answer, def.empty_answer) {
+        (Some(_), Some(true)) => {
+            let remedy = "Keep `answer`; `empty_answer = true` is the same as `answer = {}`.";
+            problems.push(Problem::new("empty_answer", "both `answer` and `empty_answer` say what is answered", remedy));
+            return None;
+        }
+        (Some(answer), Some(false) | None) => answer.clone(),
+        (None, Some(true)) => AnswerDef::default(),
+        (None, Some(false)) => return None,
+        (None, None) => base.answer.clone().or_else(|| base.empty_answer.unwrap_or(false).then(AnswerDef::default))?,
+    };
+    let answer = Answer { status: def.status.unwrap_or(200), content_type: def.content_type, body: def.body.unwrap_or_default() };
+    if !(200..300).contains(&answer.status) {
+        let message = format!("the answer's status is {}; it goes from 200 to 299", answer.status);
+        problems.push(Problem::new("answer.status", message, "A request is answered so once it is safe: leave it out for 200."));
+    }
+    let printable = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if answer.content_type.as_deref().is_some_and(|kind| kind.is_empty() || kind.len() > 128 || !printable(kind)) {
+        problems.push(Problem::new("answer.content_type", "the answer's content type is no media type", "Write for example `text/plain`."));
+    }
+    if answer.body.len() > ANSWER_BYTES_MAX {
+        let message = format!("the answer's body has {} bytes; it may have {ANSWER_BYTES_MAX}", answer.body.len());
+        problems.push(Problem::new("answer.body", message, "Vendors want a word or two: shorten it."));
+    }
+    Some(answer)
 }
 
 /// What decides how a body is read: everything that makes a mapping's version.
