@@ -15,6 +15,7 @@ mod guard;
 mod limits;
 mod problem;
 mod ready;
+mod recheck;
 mod rejected;
 mod serve;
 mod webhook;
@@ -37,6 +38,7 @@ pub use correlation::correlation_id;
 pub use limits::Limits;
 pub use problem::Problem;
 pub use ready::readiness;
+pub use recheck::{NotRechecked, Rechecked};
 pub use serve::serve;
 
 /// The time.

@@ -25,6 +25,7 @@ pub mod memory;
 mod migration;
 mod people;
 mod postgres;
+mod rejected;
 pub mod rows;
 mod sqlite;
 mod tx;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::destination::Destination;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
@@ -361,6 +361,11 @@ impl Tx {
             delivery.owner = Some(owner.to_owned());
         }
         Ok(true)
+    }
+
+    /// None is kept here.
+    pub(crate) fn forget_rejected(&mut self, _id: RejectedId) -> Result<bool, Error> {
+        Ok(false)
     }
 
     pub(crate) fn audit_tail(&mut self) -> Result<Option<(i64, Vec<u8>)>, Error> {

@@ -10,6 +10,7 @@ use store::*;
 use super::overview::Overview;
 use super::{Frame, Visitor};
 use crate::access::{Actor, Role};
+use crate::api::sources::SourceRow;
 
 /// 2026-11-22T18:04:00Z.
 pub(crate) const NOW: Time = Time::from_seconds(1_795_370_640);
@@ -184,6 +185,19 @@ pub(crate) fn destinations() -> Vec<DestinationRow> {
     ]
 }
 
+pub(crate) fn sources() -> Vec<SourceRow> {
+    let row = |name: &str, preset: Option<&str>, last: Option<u64>, rejected: u64| SourceRow {
+        name: name.into(),
+        preset: preset.map(Into::into),
+        trust: 60,
+        retired: false,
+        last_event_at: last.map(ago),
+        requests: last.map(|_| ("accepted".to_owned(), 1_204)).into_iter().collect(),
+        rejected,
+    };
+    vec![row("stripe", Some("stripe"), Some(12), 3), row("landing-page", None, None, 0)]
+}
+
 pub(crate) fn rejected() -> Vec<RejectedRow> {
     vec![RejectedRow {
         id: RejectedId(9 << 20),
@@ -256,6 +270,7 @@ fn every_page_renders_and_names_itself() {
         ),
         ("destinations", super::destinations::view(&frame("Destinations"), &destinations())),
         ("audit", super::audit::view(&frame("Audit"), &audit(), &maud::html! {})),
+        ("sources", super::sources::view(&frame("Sources"), &sources())),
         ("rejected", super::rejected::view(&frame("Rejected"), &rejected(), &[])),
         ("replay", super::replays::view(&frame("Bulk replay"), &replay())),
         ("login", super::login::view("/", true)),

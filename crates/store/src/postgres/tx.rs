@@ -13,7 +13,7 @@ mod intake;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 
@@ -456,6 +456,11 @@ impl Tx {
 
     pub async fn forget_dead_letter(&mut self, id: DeliveryId) -> Result<(), Error> {
         self.run(sqlx::query("delete from dead_letter where delivery_id = $1").bind(id.0)).await.map(drop)
+    }
+
+    /// Takes a refused request off the list; `false` if it is not on it any more. Whoever comes second waits for the first.
+    pub async fn forget_rejected(&mut self, id: RejectedId) -> Result<bool, Error> {
+        Ok(self.run(sqlx::query("delete from rejected where id = $1").bind(id.0)).await? == 1)
     }
 
     pub async fn assign(&mut self, id: DeliveryId, owner: &str) -> Result<bool, Error> {

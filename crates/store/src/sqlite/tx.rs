@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use rusqlite::{Connection, Params, Row, params};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
@@ -523,6 +523,11 @@ impl Tx {
     pub fn assign(&mut self, id: DeliveryId, owner: &str) -> Result<bool, Error> {
         run(&self.conn, "update delivery set owner = ? where id = ?", params![owner, id.0])?;
         Ok(run(&self.conn, "update dead_letter set owner = ? where delivery_id = ?", params![owner, id.0])? == 1)
+    }
+
+    /// Takes a refused request off the list; `false` if it is not on it any more.
+    pub fn forget_rejected(&mut self, id: RejectedId) -> Result<bool, Error> {
+        Ok(run(&self.conn, "delete from rejected where id = ?", params![id.0])? == 1)
     }
 
     /// The last audit row's number and hash.
