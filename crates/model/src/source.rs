@@ -258,7 +258,7 @@ impl Source {
     pub fn compile(name: &str, def: &SourceDef) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         check_name(name, &mut problems);
-        let base = base(def.preset.as_deref(), &mut problems);
+        let base = base(def, &mut problems);
         let scheme = scheme(def, &base, &mut problems);
         let trust = trust(def.trust.or(base.trust), &mut problems);
         let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
@@ -328,10 +328,19 @@ fn check_name(name: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-fn base(preset_name: Option<&str>, problems: &mut Vec<Problem>) -> SourceDef {
-    let Some(name) = preset_name else { return SourceDef::default() };
+fn base(def: &SourceDef, problems: &mut Vec<Problem>) -> SourceDef {
+    let Some(name) = def.preset.as_deref() else { return SourceDef::default() };
     match preset(name) {
-        Some(Ok(preset)) => preset.source,
+        Some(Ok(preset)) => {
+            if let (Some(reason), None) = (preset.disabled, &def.signature) {
+                problems.push(Problem::new(
+                    "preset",
+                    format!("the preset `{name}` is disabled: {reason}"),
+                    "Describe how the vendor signs with a `signature` of your own; the rest of the preset then stays in use.",
+                ));
+            }
+            preset.source
+        }
         Some(Err(error)) => {
             problems.push(Problem::new(
                 "preset",
