@@ -8,4 +8,5 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod rejected;
 mod secrecy;

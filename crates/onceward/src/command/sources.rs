@@ -1,7 +1,10 @@
 //! `onceward sources`
 
+mod facts;
 mod list;
+mod new;
 mod rejected;
+mod show;
 
 use clap::{Args, Subcommand};
 
@@ -21,6 +24,10 @@ pub struct Sources {
 enum What {
     /// Show every preset, and the configured sources (the default).
     List(list::List),
+    /// Show what a preset needs, what it gives, and what to paste at the vendor.
+    Show(show::Show),
+    /// Write a source into onceward.toml; asks for what the arguments leave open.
+    New(Box<new::New>),
     /// Show the requests of a source that were refused for their signature, or check them again once the secret is mended.
     Rejected(rejected::Rejected),
 }
@@ -29,6 +36,8 @@ enum What {
 pub async fn run(context: &Context, asked: Sources) -> Result<(), Refused> {
     match asked.what.unwrap_or_else(|| What::List(list::List::default())) {
         What::List(list) => list::run(context, &asked.ask, &list).await,
+        What::Show(show) => show::run(context, &show),
+        What::New(new) => new::run(context, &new),
         What::Rejected(rejected) => rejected::run(context, &asked.ask, &rejected).await,
     }
 }

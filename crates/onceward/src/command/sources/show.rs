@@ -9,10 +9,10 @@ use crate::configuration::Configuration;
 use crate::installation::{self, Installation};
 
 /// What stands where nobody has said how vendors reach us.
-const NO_HOST: &str = "https://YOUR-HOST";
+pub const NO_HOST: &str = "https://YOUR-HOST";
 
 /// What a `[sources.NAME]` may say, whatever its preset says.
-pub const KEYS: [(&str, &str); 21] = [
+pub const KEYS: [(&str, &str); 20] = [
     ("secrets", "the secrets that count, newest first; several during a rotation, an old one with `until`"),
     ("trust", "0 to 100, whose word counts more when sources disagree; default 50"),
     ("signature", "single keys of the scheme are laid over the preset's: `signature = { timestamp = { tolerance = \"10m\" } }`"),
@@ -30,9 +30,8 @@ pub const KEYS: [(&str, &str); 21] = [
     ("volatile", "members that differ between copies of one event"),
     ("shared", "its external ids mean the same as in other sources with `shared = true`"),
     ("body_max", "largest body in bytes; default 1 MiB, at most 32 MiB"),
-    ("encodings", "compressed bodies that are taken: `[\"gzip\"]`"),
+    ("gzip", "take bodies that are compressed with gzip"),
     ("answer", "what an accepted webhook is answered: `{ status, content_type, body }`"),
-    ("public_url", "how the vendor spells our address, where it is another than `listen.public_url`"),
     ("retired", "answer 503 from now on, which no vendor takes for \"gone for good\""),
 ];
 
@@ -173,4 +172,33 @@ pub fn paste(facts: &Facts, named: &[String], host: &str) -> String {
     let events = if events.is_empty() { "whatever it offers; what nothing fits is told as `unmapped`".to_owned() } else { events.join(", ") };
     text.push_str(&format!("  events   {events}\n  secret   {}\n", secret_words(facts)));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::sources::facts::all;
+    use crate::configuration::{self, Environment};
+
+    #[test]
+    fn every_key_that_a_source_may_have_is_told_and_no_other() {
+        let problems = configuration::parse("x", "[sources.demo]\nnonsense = 1\n", &Environment::new()).unwrap_err();
+        let said = problems.iter().find(|problem| problem.key.ends_with("nonsense")).unwrap().expected.clone();
+        let mut known: Vec<&str> = said.split('`').skip(1).step_by(2).filter(|key| !["preset", "empty_answer"].contains(key)).collect();
+        let mut told = KEYS.map(|(key, _)| key);
+        known.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(known, told);
+    }
+
+    #[test]
+    fn every_preset_is_told_with_its_address_its_secret_and_its_block() {
+        for facts in all().unwrap() {
+            let text = super::told(&facts, &["shop".to_owned()], "https://hooks.example.com");
+            for part in ["https://hooks.example.com/webhooks/shop", "secrets = [{ env = \"SHOP_SECRET\" }]", &facts.docs, facts.confidence] {
+                assert!(text.contains(part), "{}: {part} is not in\n{text}", facts.name);
+            }
+            assert!(!facts.verification.is_empty() && !facts.verification.starts_with(','), "{}", facts.name);
+        }
+    }
 }
