@@ -44,7 +44,7 @@ async fn what_a_wrong_secret_of_ours_refused_is_taken_in_under_its_own_time_once
     }
     let rows = kept(&onceward, "desk", 3).await;
     let listed = onceward.run(&["sources", "rejected", "desk"]).await;
-    assert!(listed.code == 0 && listed.out.contains("signature_mismatch") && listed.out.contains("--retry"), "{listed:?}");
+    assert!(listed.code == 0 && listed.out.contains("mismatch") && listed.out.contains("--retry"), "{listed:?}");
 
     // Nothing was mended yet: each stays, and is said to be as wrong as before.
     let retried = onceward.run(&["--json", "sources", "rejected", "desk", "--retry"]).await;
@@ -98,7 +98,7 @@ async fn what_is_not_genuine_stays_with_a_fresh_diagnosis() {
     let retried = onceward.run(&["--json", "sources", "rejected", "desk", "--retry"]).await;
     assert_eq!((retried.code, &retried.json()["taken_in"], &retried.json()["still_refused"]), (1, &json!(1), &json!(1)), "{retried:?}");
     let left = kept(&onceward, "desk", 1).await.remove(0);
-    assert_eq!((&left["id"], &left["reason"]), (&before[0]["id"], &json!("signature_mismatch")));
+    assert_eq!((&left["id"], &left["reason"]), (&before[0]["id"], &json!("mismatch")));
     let audit = onceward.admin.get("/api/audit").await.ok();
     let actions: Vec<&str> = audit["audit"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
     assert!(actions.contains(&"take_back") && actions.contains(&"rejected_retry"), "{actions:?}");

@@ -8,6 +8,7 @@ use sqlx::query;
 use super::super::Postgres;
 use super::super::read::words;
 use super::Moment;
+use crate::drift::{DriftRow, row};
 use crate::Error;
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
 use crate::views::page;
@@ -74,6 +75,11 @@ impl Moment<'_> {
     pub async fn rejected_one(&mut self, id: RejectedId) -> Result<Option<NewRejected>, Error> {
         let sql = "select r.*, s.text as source from rejected r join name s on s.id = r.source_id where r.id = $1";
         self.optional(query(sql).bind(id.0)).await?.as_ref().map(whole).transpose()
+    }
+
+    pub async fn drift(&mut self, source: &str) -> Result<Vec<DriftRow>, Error> {
+        let sql = "select d.* from name s join drift d on d.source_id = s.id where s.text = $1 order by d.event_type";
+        self.all(query(sql).bind(words(source))).await?.iter().map(row).collect()
     }
 
     pub async fn source_existed(&mut self, name: &str) -> Result<bool, Error> {

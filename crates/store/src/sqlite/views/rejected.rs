@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
 use super::super::row::{all, optional, run};
+use crate::drift::{DriftRow, row};
 use crate::Error;
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
 use crate::views::page;
@@ -68,6 +69,11 @@ impl Sqlite {
         let sql = "select r.*, s.text as source from rejected r join name s on s.id = r.source_id where r.id = ?";
         let row = optional(conn, sql, params![id.0])?;
         row.as_ref().map(whole).transpose()
+    }
+
+    pub fn drift(&self, conn: &Connection, source: &str) -> Result<Vec<DriftRow>, Error> {
+        let sql = "select d.* from name s cross join drift d on d.source_id = s.id where s.text = ? order by d.event_type";
+        all(conn, sql, params![source])?.iter().map(row).collect()
     }
 
     pub fn source_existed(&self, conn: &Connection, name: &str) -> Result<bool, Error> {
