@@ -6,9 +6,11 @@
 
 mod admit;
 mod body;
+mod budget;
 mod chance;
 mod commit;
 mod correlation;
+mod drift;
 mod framing;
 mod gone;
 mod guard;

@@ -32,6 +32,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/destinations/{name}/pause", post(write::pause))
         .route("/destinations/{name}/resume", post(write::resume))
         .route("/sources", get(sources::list))
+        .route("/sources/{name}/drift", get(sources::drift))
         .route("/sources/{name}/rejected", get(sources::rejected))
         .route("/sources/{name}/rejected/retry", post(sources::retry))
         .route("/audit", get(read::audit))

@@ -86,6 +86,12 @@ pub(super) async fn rejected(State(app): State<App>, Path(name): Path<String>, m
     Ok(Json(json!({ "source": name, "rejected": spelled(&rows) })))
 }
 
+pub(super) async fn drift(State(app): State<App>, Path(name): Path<String>, ask: Ask) -> Answer {
+    ask.done()?;
+    known(&app, &name).await?;
+    Ok(Json(json!({ "source": name, "types": spelled(&app.store().drift(&name).await?) })))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Retry {

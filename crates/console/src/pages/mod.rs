@@ -65,6 +65,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/audit", get(audit::list))
         .route("/rejected", get(rejected::list))
         .route("/sources", get(sources::list))
+        .route("/sources/{name}", get(sources::one))
         .route("/sources/{name}/rejected/retry", post(rejected::retry))
         .route("/logout", post(login::logout))
         .fallback(async |State(app): State<App>, visitor: axum::Extension<Visitor>| -> Page {

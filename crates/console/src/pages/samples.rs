@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::drift::{Change, ChangeKind};
 use model::event::{Mode, Warning};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, RejectedId, ReplayId, Time};
 use serde_json::json;
@@ -198,6 +199,15 @@ pub(crate) fn sources() -> Vec<SourceRow> {
     vec![row("stripe", Some("stripe"), Some(12), 3), row("landing-page", None, None, 0)]
 }
 
+pub(crate) fn drift() -> Vec<DriftRow> {
+    let change = |kind, path: &str, was: &str, is: &str| Change { at: ago(90), kind, path: path.into(), was: was.into(), is: is.into() };
+    let changes = vec![
+        change(ChangeKind::New, "data.object.tax_ids[].value", "", "text"),
+        change(ChangeKind::ChangedType, "data.object.phone", "text", "number"),
+    ];
+    vec![DriftRow { event_type: "customer.created".into(), bodies: 1_240, paths: 62, updated_at: ago(5), changes }]
+}
+
 pub(crate) fn rejected() -> Vec<RejectedRow> {
     vec![RejectedRow {
         id: RejectedId(9 << 20),
@@ -271,6 +281,7 @@ fn every_page_renders_and_names_itself() {
         ("destinations", super::destinations::view(&frame("Destinations"), &destinations())),
         ("audit", super::audit::view(&frame("Audit"), &audit(), &maud::html! {})),
         ("sources", super::sources::view(&frame("Sources"), &sources())),
+        ("source", super::sources::one_view(&frame("Source stripe"), "stripe", &drift())),
         ("rejected", super::rejected::view(&frame("Rejected"), &rejected(), &[])),
         ("replay", super::replays::view(&frame("Bulk replay"), &replay())),
         ("login", super::login::view("/", true)),

@@ -17,6 +17,7 @@ mod node;
 mod normalize;
 mod phone;
 mod read;
+mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 
