@@ -116,10 +116,13 @@ async fn a_retry_that_a_crash_cuts_short_and_a_second_one_beside_it_take_each_in
         }
     }
     reconfigure(&mut onceward, WRONG, RIGHT);
-    let retrying = { let admin = onceward.admin.clone(); tokio::spawn(async move {
-        let request = admin.http.post(format!("{}/api/sources/desk/rejected/retry", admin.base)).bearer_auth(&admin.token);
-        request.json(&json!({ "reason": "mended" })).send().await.map(|answer| answer.status().as_u16())
-    }) };
+    let retrying = {
+        let admin = onceward.admin.clone();
+        tokio::spawn(async move {
+            let request = admin.http.post(format!("{}/api/sources/desk/rejected/retry", admin.base)).bearer_auth(&admin.token);
+            request.json(&json!({ "reason": "mended" })).send().await.map(|answer| answer.status().as_u16())
+        })
+    };
     until("some are taken in", SOON, async || (onceward.admin.events().await.len() > 5).then_some(())).await;
     onceward.kill9();
     let _ = retrying.await.unwrap();

@@ -69,7 +69,8 @@ pub(crate) struct Retried {
 /// Looks at refused requests again, the oldest first.
 pub(crate) async fn retry(app: &App, actor: &Actor, why: &str, wanted: Wanted) -> Result<Retried, Refusal> {
     let recheck = app.console.recheck.clone().ok_or_else(|| {
-        Problem::Invalid.because("This process takes no webhooks in, so it cannot check one: ask a running `onceward` or `onceward-ingest`.")
+        Problem::Invalid
+            .because("This process takes no webhooks in, so it cannot check one: ask a running `onceward` or `onceward-ingest`.")
     })?;
     if !app.console.sources.contains_key(&wanted.source) {
         return Err(Problem::NotFound.because("No source of this name is configured here, so nothing says how its requests are checked."));
@@ -101,7 +102,8 @@ pub(crate) async fn retry(app: &App, actor: &Actor, why: &str, wanted: Wanted) -
         }
     }
     if !wanted.dry_run && retried.still_refused + retried.skipped > 0 {
-        let detail = json!({ "reason": why, "taken_in": retried.taken_in, "still_refused": retried.still_refused, "skipped": retried.skipped });
+        let detail =
+            json!({ "reason": why, "taken_in": retried.taken_in, "still_refused": retried.still_refused, "skipped": retried.skipped });
         app.store().audit(app.now(), &actor.name, "rejected_retry", &wanted.source, &detail).await?;
     }
     Ok(retried)
@@ -141,7 +143,8 @@ impl Retried {
                     app.store().diagnose_rejected(id, &reason, &diagnosis).await?;
                 }
                 self.still_refused += 1;
-                self.requests.push(json!({ "id": id, "at": at.to_string(), "result": "refused", "reason": reason, "diagnosis": diagnosis }));
+                self.requests
+                    .push(json!({ "id": id, "at": at.to_string(), "result": "refused", "reason": reason, "diagnosis": diagnosis }));
             }
             Err(because) => self.skip(id, Some(at), &because),
         }

@@ -47,13 +47,8 @@ impl Kinds {
     /// An object.
     pub const OBJECT: Self = Self(16);
 
-    const WORDS: [(Self, &'static str); 5] = [
-        (Self::BOOLEAN, "boolean"),
-        (Self::NUMBER, "number"),
-        (Self::TEXT, "text"),
-        (Self::LIST, "list"),
-        (Self::OBJECT, "object"),
-    ];
+    const WORDS: [(Self, &'static str); 5] =
+        [(Self::BOOLEAN, "boolean"), (Self::NUMBER, "number"), (Self::TEXT, "text"), (Self::LIST, "list"), (Self::OBJECT, "object")];
 
     /// These and those.
     #[must_use]
@@ -125,10 +120,10 @@ impl Observed {
     pub fn add(&mut self, shape: &Shape) {
         self.bodies += 1;
         for (path, kinds) in shape.paths() {
-            match self.paths.get_mut(path) {
-                Some((held, number)) => (*held, *number) = (held.and(kinds), *number + 1),
-                None if self.paths.len() < PATHS_MAX => drop(self.paths.insert(path.to_owned(), (kinds, 1))),
-                None => {}
+            if let Some((held, number)) = self.paths.get_mut(path) {
+                (*held, *number) = (held.and(kinds), *number + 1);
+            } else if self.paths.len() < PATHS_MAX {
+                self.paths.insert(path.to_owned(), (kinds, 1));
             }
         }
     }
@@ -215,7 +210,8 @@ impl Learned {
                 }
                 self.paths.insert(path.clone(), Known { kinds: *kinds, seen: *number, first: before, last: self.bodies, gone: false });
                 // What is new within something new is told with it.
-                let within = parents(path).any(|parent| changes.iter().any(|change: &Change| change.kind == ChangeKind::New && change.path == parent));
+                let within = parents(path)
+                    .any(|parent| changes.iter().any(|change: &Change| change.kind == ChangeKind::New && change.path == parent));
                 if !learning && !within {
                     changes.push(Change { at: now, kind: ChangeKind::New, path: path.clone(), was: String::new(), is: kinds.to_string() });
                 }
@@ -246,9 +242,16 @@ impl Learned {
                 continue;
             }
             known.gone = true;
-            let within = parents(path).any(|parent| changes.iter().any(|change| change.kind == ChangeKind::Vanished && change.path == parent));
+            let within =
+                parents(path).any(|parent| changes.iter().any(|change| change.kind == ChangeKind::Vanished && change.path == parent));
             if !within {
-                changes.push(Change { at: now, kind: ChangeKind::Vanished, path: path.clone(), was: known.kinds.to_string(), is: String::new() });
+                changes.push(Change {
+                    at: now,
+                    kind: ChangeKind::Vanished,
+                    path: path.clone(),
+                    was: known.kinds.to_string(),
+                    is: String::new(),
+                });
             }
         }
     }

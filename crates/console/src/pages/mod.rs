@@ -12,9 +12,9 @@ mod login;
 mod overview;
 mod rejected;
 mod replays;
-mod sources;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sources;
 mod trace;
 
 use std::collections::BTreeMap;

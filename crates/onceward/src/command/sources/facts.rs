@@ -190,7 +190,9 @@ impl Facts {
 
     /// Whether the vendor signs the address it posts to.
     pub fn signs_url(&self) -> bool {
-        self.text.get("signature").is_some_and(|signature| signature.get("signed").and_then(Value::as_str).is_some_and(|text| text.contains("{url}")))
+        self.text
+            .get("signature")
+            .is_some_and(|signature| signature.get("signed").and_then(Value::as_str).is_some_and(|text| text.contains("{url}")))
     }
 
     /// What becomes of what, in the order in which it is tried.
@@ -204,7 +206,9 @@ impl Facts {
             when: event.get("when").and_then(Value::as_str).map(str::to_owned),
             event_type: match event.get("type") {
                 Some(Value::String(text)) => text.clone(),
-                Some(other) => other.get("from").and_then(Value::as_str).map_or_else(|| "its own".to_owned(), |from| format!("what `{from}` says")),
+                Some(other) => {
+                    other.get("from").and_then(Value::as_str).map_or_else(|| "its own".to_owned(), |from| format!("what `{from}` says"))
+                }
                 None => "its own".to_owned(),
             },
             fields: event.get("fields").and_then(Value::as_table).map(|fields| fields.keys().cloned().collect()).unwrap_or_default(),

@@ -67,7 +67,14 @@ fn sources_text(sources: &[Value]) -> String {
     let rows: Vec<[String; 6]> = sources
         .iter()
         .map(|row| {
-            [word(row, "/name"), word(row, "/preset"), word(row, "/trust"), moment(row, "/last_event_at"), word(row, "/rejected"), requests(row)]
+            [
+                word(row, "/name"),
+                word(row, "/preset"),
+                word(row, "/trust"),
+                moment(row, "/last_event_at"),
+                word(row, "/rejected"),
+                requests(row),
+            ]
         })
         .collect();
     format!("{}\n", table(["source", "preset", "trust", "last event (UTC)", "rejected", "requests since the start"], &rows))
@@ -96,7 +103,8 @@ fn presets_text(presets: &[Facts]) -> String {
 
 /// The table between README's markers.
 pub fn markdown(presets: &[Facts]) -> String {
-    let mut text = String::from("| vendor | preset | category | verification | confidence | more |\n| --- | --- | --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| vendor | preset | category | verification | confidence | more |\n| --- | --- | --- | --- | --- | --- |\n");
     for facts in presets {
         let more = [
             facts.handshake.as_ref().map(|_| "handshake".to_owned()),

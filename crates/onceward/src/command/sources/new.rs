@@ -93,7 +93,8 @@ pub fn run(context: &Context, asked: &New) -> Result<(), Refused> {
 /// What the arguments say, with a default for whatever they do not.
 fn told(asked: &New) -> Result<(Wanted, Facts), Refused> {
     let preset = asked.preset.as_deref();
-    let preset = preset.ok_or_else(|| Refused::Usage("`--preset` is needed where nobody can be asked; `onceward sources list` shows them".to_owned()))?;
+    let preset = preset
+        .ok_or_else(|| Refused::Usage("`--preset` is needed where nobody can be asked; `onceward sources list` shows them".to_owned()))?;
     let facts = find(preset)?;
     let name = asked.name.clone().unwrap_or_else(|| facts.name.clone());
     let secret = match (&asked.secret_env, &asked.secret_file) {
@@ -140,9 +141,8 @@ fn template(data: &Path) -> String {
 
 fn make_key(data: &Path) -> Result<(), Refused> {
     let made = folder(data).and_then(|()| secret_file(&data.join("encryption-key"), || random::<32>().map(|key| STANDARD.encode(key))));
-    made.map(drop).map_err(|error| {
-        Refused::because(format!("`{}` cannot be written: {error}; name another folder with `--data`", data.display()))
-    })
+    made.map(drop)
+        .map_err(|error| Refused::because(format!("`{}` cannot be written: {error}; name another folder with `--data`", data.display())))
 }
 
 /// Checks the file as `onceward check` does. What was wrong before is not this command's doing. A secret that is not there yet is a thing left to do, and

@@ -44,7 +44,10 @@ pub async fn run(context: &Context, ask: &Ask, asked: &Rejected) -> Result<(), R
     if rows.is_empty() {
         text = format!("No refused request of {} is kept.", plain(&asked.name));
     } else {
-        text.push_str(&format!("\nOnce the cause is mended and the process runs with it:  onceward sources rejected {} --retry", asked.name));
+        text.push_str(&format!(
+            "\nOnce the cause is mended and the process runs with it:  onceward sources rejected {} --retry",
+            asked.name
+        ));
     }
     context.say(&answer, &text);
     Ok(())

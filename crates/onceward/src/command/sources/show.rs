@@ -169,7 +169,8 @@ pub fn paste(facts: &Facts, named: &[String], host: &str) -> String {
     }
     let mut events: Vec<String> = facts.mapped().into_iter().flat_map(|mapped| mapped.on).collect();
     events.dedup();
-    let events = if events.is_empty() { "whatever it offers; what nothing fits is told as `unmapped`".to_owned() } else { events.join(", ") };
+    let events =
+        if events.is_empty() { "whatever it offers; what nothing fits is told as `unmapped`".to_owned() } else { events.join(", ") };
     text.push_str(&format!("  events   {events}\n  secret   {}\n", secret_words(facts)));
     text
 }
@@ -195,7 +196,8 @@ mod tests {
     fn every_preset_is_told_with_its_address_its_secret_and_its_block() {
         for facts in all().unwrap() {
             let text = super::told(&facts, &["shop".to_owned()], "https://hooks.example.com");
-            for part in ["https://hooks.example.com/webhooks/shop", "secrets = [{ env = \"SHOP_SECRET\" }]", &facts.docs, facts.confidence] {
+            for part in ["https://hooks.example.com/webhooks/shop", "secrets = [{ env = \"SHOP_SECRET\" }]", &facts.docs, facts.confidence]
+            {
                 assert!(text.contains(part), "{}: {part} is not in\n{text}", facts.name);
             }
             assert!(!facts.verification.is_empty() && !facts.verification.starts_with(','), "{}", facts.name);

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 
 use super::super::Sqlite;
 use super::super::row::{all, optional, run};
-use crate::drift::{DriftRow, row};
 use crate::Error;
+use crate::drift::{DriftRow, row};
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
 use crate::views::page;
 use crate::views::rejected::{audit, counted, listed, whole};

@@ -64,7 +64,8 @@ pub fn wanted(asked: &New, destinations: &BTreeMap<String, Vec<String>>, asker: 
         }
     }
     if asked.to.is_none() && !destinations.is_empty() {
-        let all: Vec<String> = destinations.iter().flat_map(|(to, objects)| objects.iter().map(move |object| format!("{to} {object}"))).collect();
+        let all: Vec<String> =
+            destinations.iter().flat_map(|(to, objects)| objects.iter().map(move |object| format!("{to} {object}"))).collect();
         let question = format!("Where its events go ({}; `-` for nowhere yet)", all.join(", "));
         let target = |text: &str| match (text, text.split_once(' ')) {
             ("-", _) => Ok(None),
@@ -92,7 +93,11 @@ fn secret(text: &str) -> Result<Place, String> {
         return Ok(Place::File(text.into()));
     }
     let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if fits { Ok(Place::Env(text.to_owned())) } else { Err("the name of a variable (`TYPEFORM_SECRET`) or the path of a file, never the secret itself".to_owned()) }
+    if fits {
+        Ok(Place::Env(text.to_owned()))
+    } else {
+        Err("the name of a variable (`TYPEFORM_SECRET`) or the path of a file, never the secret itself".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +113,10 @@ mod tests {
 
     #[test]
     fn what_the_arguments_leave_open_is_asked_and_a_wrong_answer_is_asked_again() {
-        let (held, said) = answered(&New::default(), "tyepform\ntypeform\nMy Forms\nforms\nwhsec_+\n/run/secrets/forms\nhubspot contacts\nsalesforce Lead\n\n");
+        let (held, said) = answered(
+            &New::default(),
+            "tyepform\ntypeform\nMy Forms\nforms\nwhsec_+\n/run/secrets/forms\nhubspot contacts\nsalesforce Lead\n\n",
+        );
         let (held, _) = held.unwrap();
         assert_eq!((held.preset.as_str(), held.name.as_str()), ("typeform", "forms"));
         assert_eq!(held.secret, Place::File("/run/secrets/forms".into()));
