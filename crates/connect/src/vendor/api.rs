@@ -1,5 +1,6 @@
 //! What every vendor's translator answers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Class, Failure, Scope, Time};
@@ -24,6 +25,11 @@ pub(super) struct Beside {
 pub(super) trait Api: Send + Sync {
     /// How many ids of an object share a call; `None`: there is no such object.
     fn batch(&self, object: &str) -> Option<usize>;
+
+    /// The id with what else the push said, where it takes both to name an object.
+    fn whole_id(&self, id: &str, _with: &BTreeMap<String, String>) -> String {
+        id.to_owned()
+    }
 
     /// Whether a text can be the id of such an object: what it says is nothing but a name within the vendor's own API.
     fn is_id(&self, object: &str, id: &str) -> bool;

@@ -1,5 +1,7 @@
 //! Attio's records (docs.attio.com/rest-api/endpoint-reference/records). A push names a record by the ids of its object and of itself: the id here
-//! is both, `OBJECT:RECORD`. The fetched document is the record: `id`, `created_at`, `web_url`, `values` (a list of what each attribute holds now).
+//! is both, `OBJECT:RECORD`, or the record's with `object` beside it. The fetched document is the record: `id`, `created_at`, `web_url`, `values` (a list of what each attribute holds now).
+
+use std::collections::BTreeMap;
 
 use model::{Class, Failure, Scope};
 use reqwest::Method;
@@ -15,6 +17,10 @@ pub(super) struct Attio;
 impl Api for Attio {
     fn batch(&self, object: &str) -> Option<usize> {
         (object == "record").then_some(1)
+    }
+
+    fn whole_id(&self, id: &str, with: &BTreeMap<String, String>) -> String {
+        with.get("object").map_or_else(|| id.to_owned(), |object| format!("{object}:{id}"))
     }
 
     fn is_id(&self, _object: &str, id: &str) -> bool {
@@ -76,6 +82,8 @@ mod tests {
     fn a_record_is_read_by_the_ids_of_its_object_and_itself() {
         let request = Attio.fetch("record", &[ID]);
         assert_eq!(request.path, "/v2/objects/97052eb9-e65e-443f-a297-f2d9a4a7f795/records/bf071e1f-6035-429d-b874-d83ea64ea13b");
+        let with = BTreeMap::from([("object".to_owned(), "people".to_owned())]);
+        assert_eq!((Attio.whole_id("b-1", &with), Attio.whole_id(ID, &BTreeMap::new())), ("people:b-1".to_owned(), ID.to_owned()));
         for wrong in ["", "people", "people:", ":x", "people/../x:1", "people:1/2", "people:1?x", "a:b:c"] {
             assert!(!Attio.is_id("record", wrong), "{wrong}");
         }

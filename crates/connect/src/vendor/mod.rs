@@ -189,6 +189,15 @@ pub enum Fetched {
     Refused(Failure),
 }
 
+/// What came of a fetch.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status of the vendor's answer, if there was one.
+    pub status: Option<u16>,
+    /// Each id with what became of it, in their order; or the failure of the whole call.
+    pub result: Result<Vec<(String, Fetched)>, Failure>,
+}
+
 /// One thing that the vendor has listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {

@@ -1,5 +1,6 @@
 //! One client for all vendors.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Class, Failure, Scope, Time};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::api::Api;
 use super::cache::Cache;
-use super::{Fetched, Kind, PAGE_MAX, Page, Settings, Window, refusal, translator, unknown};
+use super::{Answer, Fetched, Kind, PAGE_MAX, Page, Settings, Window, refusal, translator, unknown};
 use crate::auth::{TOKEN_MAX, TokenCache};
 use crate::transport::base_url;
 use crate::{Auth, Body, Reply, Request, Secret, SettingsError, Token, Transport};
@@ -107,32 +108,46 @@ impl Vendor {
     }
 
     /// Fetches objects of one kind by their ids, at most [`Vendor::batch`] of them: what became of each, in their order. It makes one call, and up
-    /// to ten more for what belongs to the objects and is not known yet.
+    /// to ten more for what belongs to the objects and is not known yet. `with` is what else the push said that the vendor needs: the `tenant` of
+    /// Xero, the `object` of Attio.
     ///
-    /// # Errors
-    ///
-    /// The whole call failed: `Throttled`, `Auth`, `Retryable` (never `Unknown`: nothing was to be changed), `Permanent` with scope `Destination` for
-    /// settings that cannot work, and `Conflict` with scope `Call` for ids that would work in halves.
-    pub async fn fetch(&self, object: &str, ids: &[String], now: Time) -> Result<Vec<(String, Fetched)>, Failure> {
+    /// The whole call may have failed: `Throttled`, `Auth`, `Retryable` (never `Unknown`: nothing was to be changed), `Permanent` with scope
+    /// `Destination` for settings that cannot work, and `Conflict` with scope `Call` for ids that would work in halves.
+    pub async fn fetch(&self, object: &str, ids: &[String], with: &BTreeMap<String, String>, now: Time) -> Answer {
+        let mut status = None;
+        let result = self.fetch_all(object, ids, with, now, &mut status).await;
+        Answer { status, result }
+    }
+
+    async fn fetch_all(
+        &self,
+        object: &str,
+        ids: &[String],
+        with: &BTreeMap<String, String>,
+        now: Time,
+        status: &mut Option<u16>,
+    ) -> Result<Vec<(String, Fetched)>, Failure> {
         let deadline = Instant::now() + self.call_timeout;
         let most = self.api.batch(object).ok_or_else(|| unknown(object, self.kind, self.kind.objects()))?;
         if ids.len() > most {
             let message = format!("{} ids were asked for at once, and {most} can be", ids.len());
             return Err(Failure::new(Class::Conflict, Scope::Call, "too_large", message));
         }
-        let asked: Vec<&str> = ids.iter().map(String::as_str).filter(|id| self.api.is_id(object, id)).collect();
+        let whole: Vec<String> = ids.iter().map(|id| self.api.whole_id(id, with)).collect();
+        let asked: Vec<&str> = whole.iter().map(String::as_str).filter(|id| self.api.is_id(object, id)).collect();
         let mut fetched = Vec::new();
         if !asked.is_empty() {
             let reply = self.exchange(self.api.fetch(object, &asked), now, deadline).await?;
+            *status = Some(reply.status);
             fetched = self.judge(&reply, now, |reply| self.api.fetched(object, &asked, reply))?;
             self.complete(object, &mut fetched, now, deadline).await?;
         }
         let mut fetched = fetched.into_iter();
-        let mut one = |id: &String| match self.api.is_id(object, id) {
+        let mut one = |whole: &String| match self.api.is_id(object, whole) {
             true => fetched.next().unwrap_or_else(not_told),
             false => Fetched::Refused(malformed(object)),
         };
-        Ok(ids.iter().map(|id| (id.clone(), one(id))).collect())
+        Ok(ids.iter().zip(&whole).map(|(id, whole)| (id.clone(), one(whole))).collect())
     }
 
     /// Adds to each object what belongs to it and was not in the answer.
@@ -171,7 +186,7 @@ impl Vendor {
     ///
     /// # Errors
     ///
-    /// As [`Vendor::fetch`].
+    /// As the failures of [`Vendor::fetch`].
     pub async fn list(&self, what: &str, window: Window, cursor: Option<&str>, now: Time) -> Result<Page, Failure> {
         if !self.kind.lists().contains(&what) {
             return Err(unknown(what, self.kind, self.kind.lists()));

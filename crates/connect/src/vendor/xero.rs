@@ -1,9 +1,10 @@
 //! Xero's accounting API: the contacts and invoices that a push names by URL.
 //!
-//! The id is `TENANT:URL`, both as the push gives them (`tenantId`, `resourceUrl`); a URL alone belongs to the first of the configured accounts.
+//! The id is `TENANT:URL`, both as the push gives them (`tenantId`, `resourceUrl`), or the URL with `tenant` beside it; a URL alone belongs to the first of the configured accounts.
 //! The URL has to be on Xero's own host and on a path that contacts and invoices have, and even then only its path is used. The fetched document
 //! is the object itself with `resource` (`Contacts`) and `updated_at` (RFC 3339, from Xero's own form of a moment) put in.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Class, Failure, Scope, Time};
@@ -57,6 +58,10 @@ impl Xero {
 impl Api for Xero {
     fn batch(&self, object: &str) -> Option<usize> {
         (object == "resource").then_some(1)
+    }
+
+    fn whole_id(&self, id: &str, with: &BTreeMap<String, String>) -> String {
+        with.get("tenant").map_or_else(|| id.to_owned(), |tenant| format!("{tenant}:{id}"))
     }
 
     fn is_id(&self, _object: &str, id: &str) -> bool {
@@ -159,6 +164,7 @@ mod tests {
         let request = xero().fetch("resource", &[&id]);
         assert_eq!(request.path, "/api.xro/2.0/Contacts/717f2bfc-c6d4-41fd-b238-3f2f0c0cf777");
         assert_eq!(request.header("xero-tenant-id"), Some("9d1f0a2b-1c"));
+        assert_eq!(xero().whole_id(URL, &BTreeMap::from([("tenant".to_owned(), "9d1f0a2b-1c".to_owned())])), id);
         assert_eq!(xero().fetch("resource", &[URL]).header("xero-tenant-id"), Some("c2cc9b6e"));
         for wrong in [
             "https://api.xero.com.evil.example/api.xro/2.0/Contacts/1",
