@@ -11,6 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::fetch::{FetchDef, FetchedDef};
 use crate::mapping::Mapping;
 use crate::preset::{preset, presets};
 use crate::signature::{Scheme, Verifier};
@@ -101,6 +102,11 @@ pub struct SourceDef {
     pub region: Option<String>,
     /// The source once existed: answered with 503, never with 404, because some vendors switch off at once on 404.
     pub retired: Option<bool>,
+    /// How the vendor is asked for objects of which it pushes only the id: `client` and what it needs (see the configuration).
+    pub fetch: Option<toml::Table>,
+    /// How such objects are read, by the names that `fetch` of an entry uses.
+    #[serde(default)]
+    pub fetched: BTreeMap<String, FetchedDef>,
 }
 
 /// One entry of `events`.
@@ -124,6 +130,9 @@ pub struct EventDef {
     /// `s`, `ms` or `us`, where `occurred_at` is a number; the same as `unit` in its table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at_unit: Option<String>,
+    /// The push says only which object it is about: what is to be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchDef>,
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
@@ -246,6 +255,8 @@ pub struct Source {
     pub empty_answer: bool,
     /// It once existed: answered with 503.
     pub retired: bool,
+    /// How the vendor is asked for objects: the preset's words with the source's own over them.
+    pub fetch: Option<toml::Table>,
     pub(crate) mapping: Mapping,
 }
 
@@ -273,6 +284,7 @@ impl Source {
                 body_max,
                 empty_answer: def.empty_answer.or(base.empty_answer).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
+                fetch: laid_over(base.fetch.as_ref(), def.fetch.as_ref()),
                 mapping,
             }),
             _ => Err(problems),
@@ -305,6 +317,11 @@ impl Source {
     /// The mapping that is in force, preset included: JSON text, the same for the same mapping.
     pub fn mapping_text(&self) -> &str {
         &self.mapping.text
+    }
+
+    /// The kinds of object that are fetched from the vendor, each with a mapping of its own.
+    pub fn fetches(&self) -> impl Iterator<Item = &str> {
+        self.mapping.fetched.keys().map(String::as_str)
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of [`Source::mapping_text`].
@@ -383,6 +400,13 @@ fn scheme(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Opt
     }
 }
 
+/// One table over another, where there is any.
+fn laid_over(under: Option<&toml::Table>, over: Option<&toml::Table>) -> Option<toml::Table> {
+    let mut table = under.or(over)?.clone();
+    overlay(&mut table, over.cloned().unwrap_or_default());
+    Some(table)
+}
+
 /// Lays one table over another, key by key and table by table.
 fn overlay(under: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
@@ -434,6 +458,9 @@ pub(crate) struct MappingDef {
     pub(crate) volatile: BTreeSet<String>,
     pub(crate) content_types: Option<Vec<String>>,
     pub(crate) rules: Vec<RuleDef>,
+    // Left out where there is none, so that mappings without it keep their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) fetched: BTreeMap<String, FetchedDef>,
 }
 
 /// One rule of a mapping. The first that fits is taken.
@@ -476,6 +503,10 @@ impl SourceDef {
         );
         rules.push(RuleDef::Ignore(base.ignore.clone()));
         rules.retain(|rule| !matches!(rule, RuleDef::Ignore(types) if types.is_empty()));
+        let mut fetched = base.fetched.clone();
+        for (object, own) in &self.fetched {
+            own.lay_over(fetched.entry(object.clone()).or_default());
+        }
         MappingDef {
             vendor_type: self
                 .vendor_type
@@ -490,6 +521,7 @@ impl SourceDef {
             volatile: self.volatile.iter().chain(&base.volatile).cloned().collect(),
             content_types: self.content_types.clone().or(base.content_types.clone()),
             rules,
+            fetched,
         }
     }
 }
@@ -507,6 +539,9 @@ impl EventDef {
         }
         if self.occurred_at_unit.is_some() {
             under.occurred_at_unit.clone_from(&self.occurred_at_unit);
+        }
+        if self.fetch.is_some() {
+            under.fetch.clone_from(&self.fetch);
         }
         under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
