@@ -45,13 +45,6 @@ pub struct Event {
     pub audit: Audit,
 }
 
-impl Event {
-    /// By which moment its values are weighed against others: the fetched object's own, else when it happened.
-    pub fn stamped_at(&self) -> Time {
-        self.fetched.as_ref().map_or(self.occurred_at, |fetched| fetched.updated_at)
-    }
-}
-
 /// Who an event is about. At least one member is there in any event that can be delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

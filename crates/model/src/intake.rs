@@ -63,6 +63,16 @@ pub enum Fate {
     Deliveries(Vec<NewDelivery>),
 }
 
+impl Fate {
+    /// Where it goes, if anywhere.
+    pub fn deliveries(&self) -> &[NewDelivery] {
+        match self {
+            Self::Deliveries(deliveries) => deliveries,
+            Self::Ignored | Self::DeadLetter { .. } => &[],
+        }
+    }
+}
+
 /// One event on its way to one destination's object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {

@@ -465,6 +465,13 @@ impl Routes {
         self.destinations.get(destination).into_iter().flatten().map(|(object, _)| object.as_str())
     }
 
+    /// Every object of every destination: destination and object.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.destinations
+            .iter()
+            .flat_map(|(destination, objects)| objects.keys().map(move |object| (destination.as_str(), object.as_str())))
+    }
+
     /// After how long the owner of such an event's delivery is to be told that it has not ended; `None`: not at all.
     pub fn alert_after(&self, source: &str, event_type: &str, destination: &str, object: &str) -> Option<Duration> {
         let leads_there = |route: &&Route| {

@@ -44,10 +44,7 @@ pub fn plan(
     let mut open: Vec<&Open> = open.iter().collect();
     let crashes = record.crashes;
     if let Some(first) = open.first().copied().filter(|_| poison(&mut record)) {
-        endings.push((
-            first.delivery,
-            dead(Reason::Poison, None, "every claim of its record ended without an outcome".into(), crashes),
-        ));
+        endings.push((first.delivery, dead(Reason::Poison, None, "every claim of its record ended without an outcome".into(), crashes)));
         open.remove(0);
     }
     if record.solo {
