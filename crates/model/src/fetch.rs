@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::source::ValueDef;
+use crate::source::{AnswersDef, ValueDef};
 use crate::{Identity, Time};
 
 /// What a source's name begins with where it stands for a destination. No destination of the configuration can be called so.
@@ -35,11 +35,8 @@ pub fn source_of(destination: &str) -> Option<&str> {
 pub struct FetchDef {
     /// What kind of object, in the words of the vendor's client; also the name of its mapping under `fetched`.
     pub object: String,
-    /// The object's id.
+    /// The object's id; `key(a, b)` where it has several parts.
     pub id: ValueDef,
-    /// What else the vendor's client must know, by its own names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub with: BTreeMap<String, ValueDef>,
 }
 
 /// `[sources.NAME.fetched.OBJECT]`: how a fetched object is read.
@@ -51,6 +48,9 @@ pub struct FetchedDef {
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
+    /// Questions and answers that become attributes `answer_…`, whatever a form asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswersDef>,
 }
 
 impl FetchedDef {
@@ -58,6 +58,9 @@ impl FetchedDef {
     pub(crate) fn lay_over(&self, under: &mut Self) {
         if self.updated_at.is_some() {
             under.updated_at.clone_from(&self.updated_at);
+        }
+        if self.answers.is_some() {
+            under.answers.clone_from(&self.answers);
         }
         under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
@@ -70,9 +73,6 @@ pub struct Fetch {
     pub object: String,
     /// Its id, as the vendor spells it.
     pub id: String,
-    /// What else the vendor's client must know.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub with: BTreeMap<String, String>,
     /// The entry that was pushed; at most [`PUSH_BYTES_MAX`] bytes.
     pub push: Value,
     /// What the push said by itself, where the event holds what an earlier fetch said.

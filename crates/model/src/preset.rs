@@ -21,12 +21,86 @@ pub struct Preset {
     /// What a person should know.
     #[serde(default)]
     pub notes: String,
+    /// What the vendor is for.
+    pub category: Category,
+    /// How far the signature's formula is known to be right.
+    pub confidence: Confidence,
+    /// Where the formula is from, in one line: a page, an SDK's file, or a named secondary source.
+    #[serde(rename = "source")]
+    pub formula_from: String,
+    /// Why it ships disabled: using it without a `signature` of one's own is then an error that says this.
+    #[serde(default)]
+    pub disabled: Option<String>,
     /// Headers that come with the sample, where what happened is said there: `{ x-github-event = "push" }`.
     #[serde(default)]
     pub sample_headers: BTreeMap<String, String>,
     /// Everything that a source says.
     #[serde(flatten)]
     pub source: SourceDef,
+}
+
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// All of them, in the order in which they are listed.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word used in presets and lists.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a vendor is for.
+    Category {
+        /// Forms, ads: people who want to be called.
+        LeadIntake = "lead-intake",
+        /// Customer relations.
+        Crm = "crm",
+        /// Money.
+        Payments = "payments",
+        /// Shops.
+        Commerce = "commerce",
+        /// Newsletters and mail delivery.
+        Email = "email",
+        /// Chat, telephone, text.
+        Messaging = "messaging",
+        /// Appointments.
+        Scheduling = "scheduling",
+        /// Help desks.
+        Support = "support",
+        /// Accounts and sign-ins.
+        Identity = "identity",
+        /// Code and what runs it.
+        Developer = "developer",
+        /// Anything else.
+        Other = "other",
+        /// No vendor: a scheme that several share.
+        Generic = "generic",
+    }
+}
+
+words! {
+    /// How far a signature's formula is known to be right.
+    Confidence {
+        /// The vendor's own test vector passes.
+        Published = "published",
+        /// The vendor's page or SDK has the formula; our vector is computed from it.
+        Documented = "documented",
+        /// A named secondary source has the formula.
+        Reported = "reported",
+        /// Not verified.
+        Unverified = "unverified",
+    }
 }
 
 /// A body such as a vendor sends.

@@ -10,10 +10,13 @@ use super::fetched;
 use super::key::is_event_type;
 use super::node::Node;
 use super::normalize::{Normalizer, Unit};
-use crate::source::{EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
+use super::path::Path;
+use crate::source::{Content, EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
 
 /// Most fields of one event.
-pub(super) const FIELDS_MAX: usize = 200;
+const FIELDS_MAX: usize = 200;
+/// Most members of a body that are parsed once more.
+const PARSE_MAX: usize = 10;
 /// Most rules of one source.
 const RULES_MAX: usize = 200;
 
@@ -27,6 +30,11 @@ pub(crate) struct Mapping {
     pub(crate) shared: bool,
     pub(crate) unmatched: Unmatched,
     pub(crate) content_types: Option<Vec<String>>,
+    pub(crate) content: Content,
+    /// Members whose text is JSON.
+    pub(crate) parse: Vec<Path>,
+    /// To the entries, where a body holds several events.
+    pub(crate) batch: Option<Path>,
     pub(crate) vendor_type: Compiled,
     /// The id where no rule fits.
     pub(crate) id: Option<Compiled>,
@@ -65,14 +73,14 @@ pub(crate) struct EventRule {
 pub(crate) struct FetchRule {
     pub(crate) object: String,
     pub(crate) id: Compiled,
-    pub(crate) with: Vec<(String, Compiled)>,
 }
 
 /// How one kind of fetched object is read.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchedRule {
     pub(crate) updated_at: Option<Compiled>,
-    pub(crate) fields: Vec<(Field, Compiled)>,
+    /// Its fields are read as an event's are.
+    pub(crate) rule: EventRule,
 }
 
 /// What a canonical name stands for.
@@ -140,15 +148,35 @@ impl Mapping {
         let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
         let fetched =
             def.fetched.iter().filter_map(|(object, def)| Some((object.clone(), fetched::compile(&mut work, object, def)?))).collect();
+        let parse = work.parse(&def.parse);
+        let batch = def.batch.as_deref().and_then(|path| work.path("batch", path));
+        work.check_batch(&def, &rules);
         work.check_rules(&def);
         fetched::check(&mut work, &def);
         let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
-        let (names, reads_any_name) = names(&vendor_type, &rules);
+        let (mut names, reads_any_name) = names(&vendor_type, &rules);
+        names.extend(parse.iter().chain(&batch).flat_map(Path::names).cloned());
         let text = serde_json::to_string(&def).unwrap_or_default();
         let version = hex::encode(Sha256::digest(&text)).chars().take(16).collect();
         let volatile = volatile(&def.volatile, &rules);
-        let MappingDef { shared, unmatched, content_types, .. } = def;
-        Some(Self { text, version, shared, unmatched, content_types, vendor_type, id, rules, fetched, volatile, names, reads_any_name })
+        let MappingDef { shared, unmatched, content_types, content, .. } = def;
+        Some(Self {
+            text,
+            version,
+            shared,
+            unmatched,
+            content_types,
+            content,
+            parse,
+            batch,
+            vendor_type,
+            id,
+            rules,
+            fetched,
+            volatile,
+            names,
+            reads_any_name,
+        })
     }
 }
 
@@ -191,7 +219,7 @@ fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     for rule in rules {
         if let Rule::Event(rule) = rule {
             let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
-            let fetch = rule.fetch.iter().flat_map(|fetch| fetch.with.iter().map(|(_, value)| value).chain([&fetch.id]));
+            let fetch = rule.fetch.iter().map(|fetch| &fetch.id);
             values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
             rule.when.iter().for_each(|when| read(&Place::Expression(when.clone())));
         }
@@ -209,6 +237,36 @@ impl Work<'_> {
         self.problems.push(Problem::new(key, message, remedy));
     }
 
+    fn path(&mut self, key: &str, text: &str) -> Option<Path> {
+        let remedy = "Write names with dots between them and `[]` behind those of lists, such as `entry[].changes[]`.";
+        Path::parse(text).map_err(|message| self.problem(key, message, remedy)).ok()
+    }
+
+    fn parse(&mut self, paths: &[String]) -> Vec<Path> {
+        if paths.len() > PARSE_MAX {
+            self.problem("parse", format!("there are {} paths; at most {PARSE_MAX} are accepted", paths.len()), "Name fewer members.");
+        }
+        paths.iter().filter_map(|path| self.path("parse", path)).collect()
+    }
+
+    /// An id that does not come from the entry is the same for all of them.
+    fn check_batch(&mut self, def: &MappingDef, rules: &[Rule]) {
+        if def.batch.is_none() {
+            return;
+        }
+        let ids = rules.iter().filter_map(|rule| match rule {
+            Rule::Event(rule) => rule.id.as_ref(),
+            Rule::Ignore(_) => None,
+        });
+        if ids.into_iter().any(|id| !matches!(id.place, Place::Expression(_))) {
+            self.problem(
+                "id",
+                "is the same for all entries of a batch, so they would be copies of one event",
+                "Take the id from the entry: `id = \"eventId\"`, or `key(a, b)` where only several members together name it.",
+            );
+        }
+    }
+
     fn rule(&mut self, rule: &RuleDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<Rule> {
         match rule {
             RuleDef::Ignore(types) => {
@@ -221,7 +279,7 @@ impl Work<'_> {
         }
     }
 
-    fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
+    pub(super) fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
         let when = def.when.as_deref().and_then(|text| self.expression(&format!("{key}.when"), text));
         let event_type = self.event_type(&format!("{key}.type"), &def.event_type.0);
         let own_id = def.id.as_ref().and_then(|id| self.value(&format!("{key}.id"), "id", id, Normalizer::Text));
@@ -286,7 +344,7 @@ impl Work<'_> {
         self.value(key, "occurred_at", &def, Normalizer::Datetime(None))
     }
 
-    pub(super) fn field(&mut self, fields_key: &str, name: &str, def: &ValueDef) -> Option<(Field, Compiled)> {
+    fn field(&mut self, fields_key: &str, name: &str, def: &ValueDef) -> Option<(Field, Compiled)> {
         let key = format!("{fields_key}.{name}");
         let (field, how, word) = match name {
             "external_id" => (Field::ExternalId, Normalizer::Id, "text"),

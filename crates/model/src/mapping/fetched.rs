@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::compile::{Compiled, FIELDS_MAX, FetchRule, FetchedRule, Field, Place, Work};
+use super::compile::{FetchRule, FetchedRule, Field, Place, Work};
 use super::document;
 use super::normalize::{ID_BYTES_MAX, Normalizer};
 use super::read::{ReadContext, Reader};
 use crate::event::Warning;
 use crate::fetch::{Fetch, FetchDef, Fetched, FetchedDef, PUSH, PUSH_BYTES_MAX};
 use crate::seal::HashKey;
-use crate::source::{MappingDef, RuleDef, Source};
+use crate::source::{EventDef, MappingDef, RuleDef, Source, TypeDef, ValueDef};
 use crate::{Event, EventId, Identity, RawEventId, Reason, Received, Time};
-
-/// Most entries of a `with`.
-const WITH_MAX: usize = 20;
 
 /// Why a fetched object makes no event.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,30 +31,19 @@ pub(super) fn fetch(work: &mut Work<'_>, key: &str, def: &FetchDef) -> Option<Fe
     if !is_name(&def.object) {
         work.problem(format!("{key}.object"), "is not a name of 1 to 64 letters, digits, `_`, `-` and `.`", "Write it like `lead`.");
     }
-    if def.with.len() > WITH_MAX {
-        let message = format!("there are {} entries; at most {WITH_MAX} are accepted", def.with.len());
-        work.problem(format!("{key}.with"), message, "Name only what the vendor's client asks for.");
-    }
     let id = work.value(&format!("{key}.id"), "fetch.id", &def.id, Normalizer::Text);
-    let with = def.with.iter().filter_map(|(name, value)| {
-        let compiled = work.value(&format!("{key}.with.{name}"), &format!("fetch.with.{name}"), value, Normalizer::Text)?;
-        Some((name.clone(), compiled))
-    });
-    let with = with.collect();
-    Some(FetchRule { object: def.object.clone(), id: id?, with })
+    Some(FetchRule { object: def.object.clone(), id: id? })
 }
 
 /// Compiles `fetched.OBJECT`.
 pub(super) fn compile(work: &mut Work<'_>, object: &str, def: &FetchedDef) -> Option<FetchedRule> {
     let key = format!("fetched.{object}");
     let updated_at = def.updated_at.as_ref().map(|at| work.moment(&format!("{key}.updated_at"), at, None));
-    if def.fields.len() > FIELDS_MAX {
-        let message = format!("there are {} fields; at most {FIELDS_MAX} are accepted", def.fields.len());
-        work.problem(format!("{key}.fields"), message, "Map fewer fields.");
-    }
-    let fields: Vec<(Field, Compiled)> =
-        def.fields.iter().filter_map(|(name, value)| work.field(&format!("{key}.fields"), name, value)).collect();
-    let own = updated_at.iter().flatten().chain(fields.iter().map(|(_, value)| value));
+    // Its type is the push's.
+    let event_type = TypeDef(ValueDef::constant("fetched"));
+    let read = EventDef { event_type, fields: def.fields.clone(), answers: def.answers.clone(), ..EventDef::default() };
+    let rule = work.event(&key, &read, None, None)?;
+    let own = updated_at.iter().flatten().chain(rule.fields.iter().map(|(_, value)| value));
     let elsewhere = own.filter(|value| matches!(value.place, Place::Header(_) | Place::Query(_))).map(|value| value.label.clone());
     for label in elsewhere.collect::<Vec<_>>() {
         let remedy = format!("Use an expression; what was pushed is under `{PUSH}`.");
@@ -69,7 +55,7 @@ pub(super) fn compile(work: &mut Work<'_>, object: &str, def: &FetchedDef) -> Op
         Some(Some(at)) => Some(at),
         None => None,
     };
-    Some(FetchedRule { updated_at, fields })
+    Some(FetchedRule { updated_at, rule })
 }
 
 /// Whether every fetch has a mapping for what comes back.
@@ -99,17 +85,12 @@ impl Reader<'_, '_> {
             refusals.push(format!("{label}: is missing, longer than {ID_BYTES_MAX} bytes or not printable, so nothing can be fetched."));
             return None;
         }
-        let with = rule.with.iter().map(|(name, value)| (name.clone(), self.text(value)));
-        let with: BTreeMap<String, String> = with.filter(|(_, value)| !value.is_empty()).collect();
-        if let Some((name, value)) = with.iter().find(|(_, value)| value.len() > ID_BYTES_MAX) {
-            refusals.push(format!("`fetch.with.{name}`: has {} bytes; at most {ID_BYTES_MAX} are sent along.", value.len()));
-        }
         let push = self.document.map_or(Value::Null, |document| document.root.to_json());
         let bytes = push.to_string().len();
         if bytes > PUSH_BYTES_MAX {
             refusals.push(format!("The entry has {bytes} bytes, and one that is nothing but an id has at most {PUSH_BYTES_MAX}."));
         }
-        Some(Fetch { object: rule.object.clone(), id: id.to_owned(), with, push, said: None })
+        Some(Fetch { object: rule.object.clone(), id: id.to_owned(), push, said: None })
     }
 }
 
@@ -146,12 +127,19 @@ impl Source {
             event_id: &mut no_id,
         };
         let mapping = &self.mapping;
-        let mut reader =
-            Reader { source: self, mapping, request: &request, context: &mut context, document: Some(&document), warnings: Vec::new() };
+        let mut reader = Reader {
+            source: self,
+            mapping,
+            request: &request,
+            context: &mut context,
+            document: Some(&document),
+            entry: None,
+            warnings: Vec::new(),
+        };
         let mut refusals = Vec::new();
         let (updated_at, _) = reader.occurred_at(rule.updated_at.as_ref(), &mut refusals);
         let mut said = Event { identity: Identity::default(), attributes: BTreeMap::new(), ..held.clone() };
-        for (field, compiled) in &rule.fields {
+        for (field, compiled) in &rule.rule.fields {
             match reader.value(compiled, *field == Field::ExternalId) {
                 Ok(outcome) => reader.place(field, outcome, &mut said),
                 Err(refusal) => refusals.push(refusal),
