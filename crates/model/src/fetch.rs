@@ -35,8 +35,11 @@ pub fn source_of(destination: &str) -> Option<&str> {
 pub struct FetchDef {
     /// What kind of object, in the words of the vendor's client; also the name of its mapping under `fetched`.
     pub object: String,
-    /// The object's id; `key(a, b)` where it has several parts.
+    /// The object's id.
     pub id: ValueDef,
+    /// What else the vendor's client must know, by its own names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, ValueDef>,
 }
 
 /// `[sources.NAME.fetched.OBJECT]`: how a fetched object is read.
@@ -73,6 +76,9 @@ pub struct Fetch {
     pub object: String,
     /// Its id, as the vendor spells it.
     pub id: String,
+    /// What else the vendor's client must know.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, String>,
     /// The entry that was pushed; at most [`PUSH_BYTES_MAX`] bytes.
     pub push: Value,
     /// What the push said by itself, where the event holds what an earlier fetch said.

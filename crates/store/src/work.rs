@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
-use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
 use model::record::Stamp;
 use model::route::Routes;
 use model::source::Source;
@@ -428,7 +428,7 @@ fn plan_one(
     now: Time,
 ) -> Result<Ready, Error> {
     if let Some(enriching) = work.enriching {
-        return Ok(plan_fetch(work, enriching, entry, rows, now));
+        return plan_fetch(work, enriching, entry, rows, now);
     }
     let Some(object) = work.routes.object(work.destination, &entry.object) else {
         return Ok(unconfigured(entry, rows, Reason::Unrouted));
@@ -451,13 +451,17 @@ fn plan_one(
     Ok(Ready { entry, planned })
 }
 
-fn plan_fetch(work: &Work<'_>, enriching: Enriching<'_>, entry: RecordEntry, rows: &[OpenRow], now: Time) -> Ready {
+fn plan_fetch(work: &Work<'_>, enriching: Enriching<'_>, entry: RecordEntry, rows: &[OpenRow], now: Time) -> Result<Ready, Error> {
     if !enriching.source.fetches().any(|object| object == entry.object) {
-        return unconfigured(entry, rows, Reason::Unmapped);
+        return Ok(unconfigured(entry, rows, Reason::Unmapped));
     }
-    let waiting: Vec<DeliveryId> = rows.iter().map(|row| row.delivery).collect();
+    let mut waiting = Vec::with_capacity(rows.len());
+    for row in rows {
+        let with = parsed(row)?.fetch.map(|fetch| fetch.with).unwrap_or_default();
+        waiting.push(Waiting { delivery: row.delivery, with });
+    }
     let planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
-    Ready { entry, planned }
+    Ok(Ready { entry, planned })
 }
 
 fn parsed(row: &OpenRow) -> Result<Event, Error> {
@@ -500,18 +504,19 @@ fn group(
 ) -> Grouped {
     let mut kept = Vec::with_capacity(ready.len());
     let mut calls: Vec<Call> = Vec::new();
-    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32), usize> = BTreeMap::new();
+    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32, BTreeMap<String, String>), usize> = BTreeMap::new();
     let mut skipped = false;
     for Ready { mut entry, planned } in ready {
         let mut record = planned.record;
         if let Some(claim) = planned.claim {
-            let mode = match &claim.step {
-                Step::Push(push) => push.mode,
-                Step::Adopt | Step::Verify | Step::Fetch(_) => Mode::Upsert,
+            let (mode, with) = match &claim.step {
+                Step::Push(push) => (push.mode, BTreeMap::new()),
+                Step::Adopt | Step::Verify => (Mode::Upsert, BTreeMap::new()),
+                Step::Fetch(look) => (Mode::Upsert, look.with.clone()),
             };
             // What may be in one call: an update by the CRM's id is another call than one by key.
             let by_id = mode == Mode::UpdateOnly && record.crm_id.is_some();
-            let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max);
+            let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max, with);
             let size = if record.group_max == 0 { group_limit } else { group_limit.min(record.group_max as usize) };
             let place = match open_calls.get(&shape).copied().filter(|&place| calls[place].entries.len() < size) {
                 Some(place) => place,

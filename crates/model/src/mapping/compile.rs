@@ -73,6 +73,7 @@ pub(crate) struct EventRule {
 pub(crate) struct FetchRule {
     pub(crate) object: String,
     pub(crate) id: Compiled,
+    pub(crate) with: Vec<(String, Compiled)>,
 }
 
 /// How one kind of fetched object is read.
@@ -219,7 +220,7 @@ fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     for rule in rules {
         if let Rule::Event(rule) = rule {
             let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
-            let fetch = rule.fetch.iter().map(|fetch| &fetch.id);
+            let fetch = rule.fetch.iter().flat_map(|fetch| fetch.with.iter().map(|(_, value)| value).chain([&fetch.id]));
             values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
             rule.when.iter().for_each(|when| read(&Place::Expression(when.clone())));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::compile::{FetchRule, FetchedRule, Field, Place, Work};
-use super::document;
+use super::document::{self, Budget, Document, Doubled};
 use super::normalize::{ID_BYTES_MAX, Normalizer};
 use super::read::{ReadContext, Reader};
 use crate::event::Warning;
@@ -13,6 +13,9 @@ use crate::fetch::{Fetch, FetchDef, Fetched, FetchedDef, PUSH, PUSH_BYTES_MAX};
 use crate::seal::HashKey;
 use crate::source::{EventDef, MappingDef, RuleDef, Source, TypeDef, ValueDef};
 use crate::{Event, EventId, Identity, RawEventId, Reason, Received, Time};
+
+/// Most entries of a `with`.
+const WITH_MAX: usize = 20;
 
 /// Why a fetched object makes no event.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +34,17 @@ pub(super) fn fetch(work: &mut Work<'_>, key: &str, def: &FetchDef) -> Option<Fe
     if !is_name(&def.object) {
         work.problem(format!("{key}.object"), "is not a name of 1 to 64 letters, digits, `_`, `-` and `.`", "Write it like `lead`.");
     }
+    if def.with.len() > WITH_MAX {
+        let message = format!("there are {} entries; at most {WITH_MAX} are accepted", def.with.len());
+        work.problem(format!("{key}.with"), message, "Name only what the vendor's client asks for.");
+    }
     let id = work.value(&format!("{key}.id"), "fetch.id", &def.id, Normalizer::Text);
-    Some(FetchRule { object: def.object.clone(), id: id? })
+    let with = def.with.iter().filter_map(|(name, value)| {
+        let compiled = work.value(&format!("{key}.with.{name}"), &format!("fetch.with.{name}"), value, Normalizer::Text)?;
+        Some((name.clone(), compiled))
+    });
+    let with = with.collect();
+    Some(FetchRule { object: def.object.clone(), id: id?, with })
 }
 
 /// Compiles `fetched.OBJECT`.
@@ -85,12 +97,17 @@ impl Reader<'_, '_> {
             refusals.push(format!("{label}: is missing, longer than {ID_BYTES_MAX} bytes or not printable, so nothing can be fetched."));
             return None;
         }
+        let with = rule.with.iter().map(|(name, value)| (name.clone(), self.text(value)));
+        let with: BTreeMap<String, String> = with.filter(|(_, value)| !value.is_empty()).collect();
+        if let Some((name, value)) = with.iter().find(|(_, value)| value.len() > ID_BYTES_MAX) {
+            refusals.push(format!("`fetch.with.{name}`: has {} bytes; at most {ID_BYTES_MAX} are sent along.", value.len()));
+        }
         let push = self.document.map_or(Value::Null, |document| document.root.to_json());
         let bytes = push.to_string().len();
         if bytes > PUSH_BYTES_MAX {
             refusals.push(format!("The entry has {bytes} bytes, and one that is nothing but an id has at most {PUSH_BYTES_MAX}."));
         }
-        Some(Fetch { object: rule.object.clone(), id: id.to_owned(), push, said: None })
+        Some(Fetch { object: rule.object.clone(), id: id.to_owned(), with, push, said: None })
     }
 }
 
@@ -115,7 +132,10 @@ impl Source {
         let mut members = members.clone();
         members.insert(PUSH.to_owned(), fetch.push.clone());
         let body = Value::Object(members).to_string();
-        let document = document::parse(body.as_bytes()).map_err(|unreadable| refused(unreadable.reason, unreadable.message))?;
+        let root = document::json(body.as_bytes(), &Budget::default());
+        // An object that was read once holds each name once.
+        let root = root.map_err(|unreadable| refused(unreadable.reason, unreadable.message))?;
+        let document = Document::new(root, Doubled::default(), None);
         let request = Received { method: "GET", target: "", headers: &[], body: body.as_bytes() };
         let mut no_id = || EventId(0);
         let mut context = ReadContext {

@@ -186,21 +186,6 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The same as a JSON value of the library that everybody else uses.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        use serde_json::Value;
-        match self {
-            Self::Null | Self::Reference => Value::Null,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Number(number) => Value::Number(number.clone()),
-            Self::Text(text) => Value::String(text.clone().into_owned()),
-            Self::List(entries) => Value::Array(entries.iter().map(Self::to_json).collect()),
-            Self::Object(members) => {
-                Value::Object(members.iter().map(|(name, value)| (name.clone().into_owned(), value.to_json())).collect())
-            }
-        }
-    }
-
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }

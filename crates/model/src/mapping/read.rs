@@ -79,7 +79,7 @@ impl Source {
         // As in `prepare`: there is nothing in it that JSON cannot say.
         let written = match &event.fetch {
             None => serde_json::to_writer(&mut content, &said),
-            Some(fetch) => serde_json::to_writer(&mut content, &(said, &fetch.object, &fetch.id)),
+            Some(fetch) => serde_json::to_writer(&mut content, &(said, &fetch.object, &fetch.id, &fetch.with)),
         };
         if written.is_err() {
             content.clear();

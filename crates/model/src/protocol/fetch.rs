@@ -1,5 +1,7 @@
 //! Amendment 15: what a due record of a source needs. It stands for an object that the vendor has, and that is read; nothing is written.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::plan::{count_crash, lease, poison};
@@ -8,26 +10,37 @@ use crate::destination::Policy;
 use crate::record::Record;
 use crate::{CallId, DeliveryId, Failure, Reason, Time};
 
+/// An open delivery whose event waits for an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Which one.
+    pub delivery: DeliveryId,
+    /// What the vendor's client must know besides the object's id.
+    pub with: BTreeMap<String, String>,
+}
+
 /// One look at one object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// The deliveries that were there when it was claimed. One that came later may tell of a later change, and needs a look of its own.
     pub deliveries: Vec<DeliveryId>,
+    /// What the vendor's client must know besides the object's id.
+    pub with: BTreeMap<String, String>,
 }
 
 /// T7 for a fetch. `waiting` are the record's open deliveries, oldest first, at most [`super::OPEN_MAX`]. A look leaves nothing behind at the vendor: what
 /// was never heard of is simply looked at again.
-pub fn plan_fetch(mut record: Record, waiting: &[DeliveryId], holder: &str, call: CallId, policy: &Policy, now: Time) -> Planned {
+pub fn plan_fetch(mut record: Record, waiting: &[Waiting], holder: &str, call: CallId, policy: &Policy, now: Time) -> Planned {
     if record.lease.is_some() {
         record.release();
         count_crash(&mut record, now);
     }
-    let mut waiting = waiting.to_vec();
+    let mut waiting: Vec<&Waiting> = waiting.iter().collect();
     let mut endings = Vec::new();
     let crashes = record.crashes;
     if let Some(first) = waiting.first().copied().filter(|_| poison(&mut record)) {
         let message = "every claim of its object ended without an outcome".to_owned();
-        endings.push((first, dead(Reason::Poison, None, message, crashes)));
+        endings.push((first.delivery, dead(Reason::Poison, None, message, crashes)));
         waiting.remove(0);
     }
     if record.solo {
@@ -35,19 +48,20 @@ pub fn plan_fetch(mut record: Record, waiting: &[DeliveryId], holder: &str, call
         waiting.truncate(1);
     }
     let mut planned = Planned { record, body_changed: false, endings, warnings: Vec::new(), claim: None };
-    if waiting.is_empty() {
+    let Some(with) = waiting.first().map(|first| first.with.clone()) else {
         rest(&mut planned.record);
         return planned;
-    }
+    };
     if planned.record.attempts >= policy.schedule.attempts() {
         let message = planned.record.body.last_error.clone().unwrap_or_else(|| "every attempt failed".into());
         let ending = dead(Reason::AttemptsExhausted, None, message, planned.record.attempts);
-        planned.endings.extend(waiting.iter().map(|delivery| (*delivery, ending.clone())));
+        planned.endings.extend(waiting.iter().map(|waiting| (waiting.delivery, ending.clone())));
         (planned.record.tries, planned.record.attempts) = (0, 0);
         after_end(&mut planned.record, waiting.len(), now);
         return planned;
     }
-    lease(&mut planned, Step::Fetch(Look { deliveries: waiting }), holder, call, policy, now);
+    let deliveries = waiting.iter().filter(|waiting| waiting.with == with).map(|waiting| waiting.delivery).collect();
+    lease(&mut planned, Step::Fetch(Look { deliveries, with }), holder, call, policy, now);
     planned
 }
 

@@ -18,7 +18,7 @@ use crate::event::{Mode, Warning};
 use crate::record::{Fields, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
 
-pub use fetch::{Look, gone, plan_fetch};
+pub use fetch::{Look, Waiting, gone, plan_fetch};
 pub use plan::plan;
 pub use settle::settle;
 
