@@ -8,6 +8,7 @@
 pub mod destination;
 pub mod event;
 pub mod failure;
+pub mod handshake;
 pub mod id;
 pub mod intake;
 pub mod mapping;
