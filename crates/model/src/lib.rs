@@ -10,6 +10,7 @@ pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod fetch;
+pub mod handshake;
 pub mod id;
 pub mod intake;
 pub mod mapping;
