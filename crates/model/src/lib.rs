@@ -7,6 +7,7 @@
 
 pub mod catch_up;
 pub mod destination;
+pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod fetch;

@@ -20,6 +20,7 @@ mod normalize;
 mod path;
 mod phone;
 mod read;
+mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 
