@@ -1,16 +1,19 @@
 //! The memory arm: the same tables as plain maps, for simulation and for comparing the databases against. A method is the
 //! statement of the same name on SQLite, and as short as it can be read.
 
+mod catch_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::destination::Destination;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
+use crate::catch_up::CatchUpRow;
 use crate::rows::{
     AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
     hash,
@@ -45,6 +48,8 @@ pub struct Tables {
     pub destinations: BTreeMap<String, Destination>,
     /// Oldest first.
     pub audit: Vec<AuditEntry>,
+    /// By id.
+    pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
     open: BTreeMap<RecordId, BTreeSet<DeliveryId>>,
 }
