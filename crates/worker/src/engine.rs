@@ -48,15 +48,6 @@ impl To {
             Self::Source { source, vendor } => source.fetches().filter_map(|object| vendor.batch(object)).max().unwrap_or(1),
         }
     }
-
-    /// Whether two values of a field are equal there.
-    fn equal(&self, field: &str, a: &serde_json::Value, b: &serde_json::Value) -> bool {
-        match self {
-            Self::Crm(client) => client.connector().equal(field, a, b),
-            // Nothing is written there, so nothing is ever compared.
-            Self::Source { .. } => a == b,
-        }
-    }
 }
 
 /// What a worker works with.
@@ -101,7 +92,11 @@ impl Engine {
             holder: &self.holder,
             group_limit: target.to.group_limit(),
             calls_max,
-            equal: &|field, a, b| target.to.equal(field, a, b),
+            equal: &|field, a, b| match &target.to {
+                To::Crm(client) => client.connector().equal(field, a, b),
+                // Nothing is written there, so nothing is ever compared.
+                To::Source { .. } => a == b,
+            },
             enriching,
         };
         self.store.advance(now, &work, finished, chance).await
