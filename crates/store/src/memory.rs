@@ -1,18 +1,23 @@
 //! The memory arm: the same tables as plain maps, for simulation and for comparing the databases against. A method is the
 //! statement of the same name on SQLite, and as short as it can be read.
 
+mod catch_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::destination::Destination;
+use model::drift::Learned;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
+use crate::catch_up::CatchUpRow;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
+    hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -44,6 +49,10 @@ pub struct Tables {
     pub destinations: BTreeMap<String, Destination>,
     /// Oldest first.
     pub audit: Vec<AuditEntry>,
+    /// By id.
+    pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
+    /// By source and event type.
+    pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
     open: BTreeMap<RecordId, BTreeSet<DeliveryId>>,
 }
@@ -123,6 +132,17 @@ impl Tx {
             (held.ignored, held.fallback_key) = (event.ignored, event.fallback_key);
             held.warnings.clone_from(&event.warnings);
             held.normalized.clone_from(&event.normalized);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn make_whole(&mut self, events: &[Whole]) -> Result<(), Error> {
+        for whole in events {
+            if let Some(held) = self.0.events.get_mut(&whole.event) {
+                held.mapping_version.clone_from(&whole.mapping_version);
+                held.ignored = whole.ignored;
+                held.normalized.clone_from(&whole.normalized);
+            }
         }
         Ok(())
     }
@@ -323,13 +343,9 @@ impl Tx {
         Ok(self.0.deliveries.get(&id).cloned())
     }
 
-    pub(crate) fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
-        Ok(self
-            .0
-            .deliveries
-            .range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX))
-            .map(|(_, delivery)| delivery.clone())
-            .collect())
+    pub(crate) fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Result<Vec<Delivery>, Error> {
+        let of = |event: &EventId| self.0.deliveries.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(events.iter().flat_map(of).map(|(_, delivery)| delivery.clone()).collect())
     }
 
     pub(crate) fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {
@@ -361,6 +377,23 @@ impl Tx {
             delivery.owner = Some(owner.to_owned());
         }
         Ok(true)
+    }
+
+    pub(crate) fn hold_drift(&mut self, source: &str, event_type: &str, _now: Time) -> Result<Option<Learned>, Error> {
+        let key = (source.to_owned(), event_type.to_owned());
+        let types = self.0.drift.keys().filter(|(held, _)| held == source).count();
+        let held = self.0.drift.get(&key).cloned();
+        Ok(held.or(Some(Learned::default()).filter(|_| (types as i64) < crate::drift::TYPES_MAX)))
+    }
+
+    pub(crate) fn put_drift(&mut self, source: &str, event_type: &str, learned: &Learned, _now: Time) -> Result<(), Error> {
+        self.0.drift.insert((source.to_owned(), event_type.to_owned()), learned.clone());
+        Ok(())
+    }
+
+    /// None is kept here.
+    pub(crate) fn forget_rejected(&mut self, _id: RejectedId) -> Result<bool, Error> {
+        Ok(false)
     }
 
     pub(crate) fn audit_tail(&mut self) -> Result<Option<(i64, Vec<u8>)>, Error> {

@@ -3,6 +3,7 @@
 //! Reading uses connections or moments of its own, so that nobody who looks holds up what is written. A database's own folder spells the
 //! statements; what their rows mean is in the files below.
 
+pub(crate) mod catch_up;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod find;
@@ -211,6 +212,24 @@ impl Store {
     /// The ledger cannot be read.
     pub async fn rejected(&self, source: Option<&str>, limit: u32) -> Result<Vec<RejectedRow>, Error> {
         look!(self.rejected(source, limit))
+    }
+
+    /// Rejected requests of a source that came after one of them, oldest first. At most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn rejected_after(&self, source: &str, after: RejectedId, limit: u32) -> Result<Vec<RejectedId>, Error> {
+        look!(self.rejected_after(source, after, limit))
+    }
+
+    /// How many rejected requests of each source are kept; sources without any are left out.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn count_rejected(&self) -> Result<BTreeMap<String, u64>, Error> {
+        look!(self.count_rejected())
     }
 
     /// A rejected request's sealed bytes.

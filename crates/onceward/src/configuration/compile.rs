@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{Finding, Place, Problems, listed};
 use super::secret::{EndingSecretRef, SecretRef};
 use super::tree::{Node, Step, Value, dotted, unknown_key};
-use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, ledger, read, route, section};
+use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, fetch, ledger, read, route, section};
 
 /// Fewest bytes of a token for the admin listener.
 pub const TOKEN_BYTES_MIN: usize = 24;
@@ -112,7 +112,7 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let retention = retention(to);
     let limits = limits(to);
     let tokens = tokens(to);
-    let sources = sources(to);
+    let sources = sources(to, listen.as_ref());
     let destinations = destination::all(to);
     let routed = route::definitions(to);
     let routes = route::compile(to, routed.as_deref().unwrap_or_default(), &destinations);
@@ -301,16 +301,16 @@ fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
 }
 
 /// Every source by name; `None` where something was wrong with it.
-fn sources(to: &mut Compiler<'_>) -> BTreeMap<String, Option<SourceOf>> {
+fn sources(to: &mut Compiler<'_>, listen: Option<&Listen>) -> BTreeMap<String, Option<SourceOf>> {
     let names = to.names(&[key("sources")]);
-    names.into_iter().map(|name| (name.clone(), source(to, &name))).collect()
+    names.into_iter().map(|name| (name.clone(), source(to, &name, listen))).collect()
 }
 
-fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
+fn source(to: &mut Compiler<'_>, name: &str, listen: Option<&Listen>) -> Option<SourceOf> {
     let path = [key("sources"), key(name)];
     let node = to.root.at(&path)?.clone();
     let before = to.problems.len();
-    let def = read::section::<SourceDef>(&node, &path, &["secrets"], to.problems);
+    let def = read::section::<SourceDef>(&node, &path, &["secrets", "catch_up"], to.problems);
     let clean = to.problems.len() == before;
     let signature_told = signature(to, &path, &node);
     let retired = def.as_ref().is_some_and(|def| def.retired == Some(true));
@@ -329,11 +329,24 @@ fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
             return None;
         }
     };
-    match source.scheme.compile(&secrets?) {
-        Ok(verifier) => Some(SourceOf { source: Arc::new(source), verifier }),
+    // The vendor's word for our address: the source's own, or the one of all with the source's path.
+    let all = listen.and_then(|listen| listen.public_url.as_ref()).map(|url| format!("{url}/webhooks/{name}"));
+    let public_url = source.public_url.clone().or(all);
+    if let Some((lacking, text)) = source.handshake.as_ref().and_then(|handshake| handshake.lacks(public_url.as_deref())) {
+        to.model(&path, model::source::Problem::new(lacking, text, "add it"));
+        return None;
+    }
+    let fetch = fetch::fetch(to, &path, &source);
+    match source.scheme.compile(&secrets?, public_url.as_deref()) {
+        Ok(verifier) => {
+            let (fetch, catch_up) = fetch?;
+            Some(SourceOf { source: Arc::new(source), verifier, fetch, catch_up })
+        }
         Err(problems) => {
-            for problem in problems {
-                let outer = if problem.key.starts_with("secrets") { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
+            // Where `listen` is wrong, that was told.
+            for problem in problems.into_iter().filter(|problem| problem.key != "public_url" || listen.is_some()) {
+                let own = matches!(problem.key, "secrets" | "public_url");
+                let outer = if own { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
                 to.model(&path, model::source::Problem::new(outer, problem.text, "correct it; the presets are good examples"));
             }
             None

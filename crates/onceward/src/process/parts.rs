@@ -95,17 +95,24 @@ impl Parts {
         let joining = Arc::new(Joining::new(store.clone(), role, configuration));
         let joined = Arc::new(watch::Sender::new(joining.first().await.map_err(|error| Refused::because(error.to_string()))?));
         let queue = queue_of(role, configuration);
-        let ingest = public.map(|listener| {
-            let door = Arc::new(door(role, configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
-            Part::start(|stop| ingest::serve(listener, door, told(stop)))
-        });
+        let (ingest, recheck) = public
+            .map(|listener| {
+                let door = Arc::new(door(role, configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
+                let recheck = recheck(Arc::clone(&door));
+                (Part::start(|stop| ingest::serve(listener, door, told(stop))), recheck)
+            })
+            .unzip();
         let worker = match role.delivers() {
             true => Some(worker(configuration, apart(&store, WORKER_CONNECTIONS), queue.clone(), joined.subscribe())?),
             false => None,
         };
         let admin_store = apart(&store, ADMIN_CONNECTIONS);
         let router = if role.takes_in() {
-            console(configuration, admin_store.clone(), queue.clone(), tokens, metrics.clone(), joined.subscribe())
+            let console = console::Console {
+                recheck,
+                ..ledger::console(configuration, admin_store.clone(), queue.clone(), tokens, render(&metrics))
+            };
+            resuming(console, joined.subscribe())
         } else {
             console::probes(console::Probes {
                 store: admin_store.clone(),
@@ -148,7 +155,7 @@ fn queue_of(role: Role, configuration: &Configuration) -> Queue {
         configuration::Queue::Rabbit(address) => Queue::rabbit(queue::Settings {
             address: address.clone(),
             name: role.program().to_owned(),
-            destinations: configuration.destinations.keys().cloned().collect(),
+            destinations: configuration.asked(),
             consume: role.delivers(),
             chance,
         }),
@@ -184,26 +191,22 @@ fn worker(configuration: &Configuration, store: Store, queue: Queue, joined: wat
     };
     let hands = if configuration.ledger.file().is_some() { 1 } else { WORKER_HANDS };
     let settings = worker::Settings { now: clock::now, chance, hands, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
+    let catch_up = catch_up(configuration, &engine, &queue);
     Ok(Part::start(|stop| async move {
         tokio::select! {
             biased;
             () = told(stop.clone()) => return,
             () = join::joined(joined) => {}
         }
+        // Listing is apart from delivering: a page under way is listed again by whoever comes after.
+        let listing = tokio::spawn(catch_up.run(clock::now, stop.clone()));
         worker::run(engine, queue, settings, stop).await;
+        listing.abort();
     }))
 }
 
 /// The console, which takes up the bulk replays that a process before left unfinished.
-fn console(
-    configuration: &Configuration,
-    store: Store,
-    queue: Queue,
-    tokens: Vec<Token>,
-    metrics: PrometheusHandle,
-    joined: watch::Receiver<bool>,
-) -> axum::Router {
-    let console = ledger::console(configuration, store, queue, tokens, render(&metrics));
+fn resuming(console: console::Console, joined: watch::Receiver<bool>) -> axum::Router {
     let resuming = console.clone();
     tokio::spawn(async move {
         join::joined(joined).await;
@@ -217,15 +220,52 @@ fn console(
     console::router(console)
 }
 
-/// The CRM accounts, each with its client.
+/// What the console lends from the door: how a refused request is looked at again.
+fn recheck(door: Arc<ingest::Door>) -> console::Recheck {
+    let nonces = ingest::Nonces::default();
+    Arc::new(move |kept| {
+        let nonce = nonces.next().map_err(|error| format!("nothing can be sealed without random bytes: {error}"))?;
+        match door.recheck(kept, clock::now(), nonce) {
+            Ok(ingest::Rechecked::Genuine(intake)) => Ok(console::Rechecked::Genuine(intake)),
+            Ok(ingest::Rechecked::Refused { reason, diagnosis }) => Ok(console::Rechecked::Refused { reason, diagnosis }),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+}
+
+/// The CRM accounts, and the sources whose vendors are asked, each with its client.
 fn targets(configuration: &Configuration) -> Result<BTreeMap<String, Arc<worker::Target>>, Refused> {
-    let target = |(name, held): (&String, &Destination)| {
+    let crm = |(name, held): (&String, &Destination)| {
         let client = connect::Client::http(held.settings.clone());
         let client = client.map_err(|error| Refused::because(format!("destination `{name}`: {error}")))?;
-        let target = worker::Target { name: name.clone(), policy: held.policy.clone(), client: Arc::new(client) };
-        Ok((name.clone(), Arc::new(target)))
+        Ok((name.clone(), held.policy.clone(), worker::To::Crm(Arc::new(client))))
     };
-    configuration.destinations.iter().map(target).collect()
+    let vendor = |(name, held): (&String, &configuration::SourceOf)| {
+        let fetch = held.fetch.as_ref()?;
+        let vendor = connect::vendor::Vendor::new(fetch.kind, fetch.settings.clone());
+        let vendor = vendor.map_err(|error| Refused::because(format!("source `{name}`: {error}")));
+        let to = |vendor| worker::To::Source { source: Arc::clone(&held.source), vendor: Arc::new(vendor) };
+        Some(vendor.map(|vendor| (model::fetch::destination(name), fetch.policy.clone(), to(vendor))))
+    };
+    let all = configuration.destinations.iter().map(crm).chain(configuration.sources.iter().filter_map(vendor));
+    all.map(|one| {
+        let (name, policy, to) = one?;
+        Ok((name.clone(), Arc::new(worker::Target { name, policy, to })))
+    })
+    .collect()
+}
+
+/// What catches up with vendors, where there are any to catch up with.
+fn catch_up(configuration: &Configuration, engine: &worker::Engine, queue: &Queue) -> worker::CatchUp {
+    let every = |(name, held): (&String, &configuration::SourceOf)| Some((name.clone(), held.catch_up?));
+    worker::CatchUp {
+        engine: engine.clone(),
+        queue: queue.clone(),
+        keys: configuration.keys.clone(),
+        hash_key: configuration.hash_key(),
+        every: configuration.sources.iter().filter_map(every).collect(),
+        nonce: || random().ok(),
+    }
 }
 
 /// A number in 0..1, to spread waits. Without randomness nothing is spread, and nothing is wrong.

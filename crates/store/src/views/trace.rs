@@ -302,6 +302,7 @@ impl Steps {
             (Some((_, class, code, said)), _, _) => ("failed", format!("{name}: {class}, {code}: {said}")),
             (None, Some(code), _) => ("failed", format!("{name}: {code}: {}", get::<Option<&str>>(row, "message")?.unwrap_or_default())),
             (None, None, _) if http_status.is_none() => ("not_sent", format!("{name}: the call was not sent any more; it is due again")),
+            (None, None, "fetch") => ("fetched", format!("{name}: it was fetched from where the event came from")),
             (None, None, "push") => ("written", format!("{name}: the CRM took it")),
             (None, None, "verify") => ("verified", format!("{name}: what the CRM holds was read back")),
             (None, None, _) => ("read", format!("{name}: what the CRM held before was read")),
@@ -343,11 +344,14 @@ impl Steps {
             "replay" => "replayed",
             "resolve" => "resolved",
             "assign" => "assigned",
+            "take_back" => "taken_back",
             other => other,
         };
         let why = row.detail.get("reason").and_then(Value::as_str).map(|why| format!(": {why}")).unwrap_or_default();
         let owner = row.detail.get("owner").and_then(Value::as_str).map(|owner| format!(" to {owner}")).unwrap_or_default();
-        let told = self.tell(row.at, Place::Person, step, format!("by {}{owner}{why}", row.actor));
+        let came = row.detail.get("received_at").and_then(Value::as_str).map(|at| format!(", after it had been refused at {at}"));
+        let detail = format!("by {}{owner}{}{why}", row.actor, came.unwrap_or_default());
+        let told = self.tell(row.at, Place::Person, step, detail);
         told.delivery = DeliveryId::parse(&row.subject);
         told.event = told.delivery.map(DeliveryId::event);
         Ok(())
@@ -390,6 +394,7 @@ fn purpose(step: &str, patch: &Map<String, Value>) -> String {
             format!("to be written ({})", fields.join(", "))
         }
         "verify" => "to be read back".to_owned(),
+        "fetch" => "to be fetched".to_owned(),
         _ => "to be read before it is first written".to_owned(),
     }
 }
