@@ -1,11 +1,10 @@
 //! Vendors of leads, CRMs, e-mail and appointments.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use model::preset::sample;
-use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::harness::{Row, base64, hex, hmac_sha1, hmac_sha256};
+use super::harness::{Row, base64, hex, hmac_sha1, hmac_sha256, keys, sha256};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -205,13 +204,12 @@ fn over_the_url() -> Vec<Row> {
 }
 
 fn others() -> Vec<Row> {
-    // From a seed, so that the row is the same on every run.
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let token = "f00ba4f00ba4f00ba4f00ba4f00ba4f00ba4f00ba4f00ba4f0";
+    let url = "https://hooks.example.com/webhooks/gong";
     vec![
-        sampled("gohighlevel", &STANDARD.encode(pair.public_key().as_ref())).computed(|row| {
-            let signature = pair.sign(&row.body);
-            row.header("x-ghl-signature", STANDARD.encode(signature.as_ref()))
+        sampled("gohighlevel", keys::ED25519_PUBLIC).computed(|row| {
+            let signature = keys::ed25519(&row.body);
+            row.header("x-ghl-signature", base64(&signature))
         }),
         Row::new("mailgun", "key-formula-0123456789abcdef").at(NOW).computed(|row| {
             let hash = hex(&hmac_sha256(row.key(), &[b"1700000000", token.as_bytes()]));
@@ -219,7 +217,25 @@ fn others() -> Vec<Row> {
                 r#"{{"signature":{{"timestamp":"1700000000","token":"{token}","signature":"{hash}"}},"event-data":{{"id":"x","event":"opened"}}}}"#
             ))
         }),
+        sampled("monday", "formula-0123456789abcdef").computed(|row| {
+            let claims = r#"{"accountId":1825528,"userId":4012689,"aud":"https://hooks.example.com/webhooks/monday","iat":1700000000,"exp":1700000300}"#;
+            let token = web_token("HS256", claims, |text| hmac_sha256(row.key(), &[text]));
+            row.header("authorization", token)
+        }),
+        sampled("gong", keys::RSA_PUBLIC).url(url).computed(|row| {
+            let claims = format!(r#"{{"webhook_url":"{url}","body_sha256":"{}","iat":1700000000,"exp":1700000300}}"#, hex(&sha256(&row.body)));
+            let token = web_token("RS256", &claims, keys::rsa_sha256);
+            row.header("authorization", token)
+        }),
     ]
+}
+
+/// RFC 7515, section 3.1.
+fn web_token(algorithm: &str, claims: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let head = format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#);
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+    let signature = sign(text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// Presets that send the secret itself, or sign nothing of the body.
