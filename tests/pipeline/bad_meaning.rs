@@ -144,7 +144,8 @@ async fn odd_values_are_read_in_one_way_or_left_to_a_person() {
         let body = lead(number, json!({ "x": "HERE" }));
         String::from_utf8(body).unwrap().replace("\"HERE\"", text).into_bytes()
     };
-    let twice = |number: u64, text: &str| String::from_utf8(lead(number, json!({}))).unwrap().replacen('{', &format!("{{{text},"), 1).into_bytes();
+    let twice =
+        |number: u64, text: &str| String::from_utf8(lead(number, json!({}))).unwrap().replacen('{', &format!("{{{text},"), 1).into_bytes();
     let rows: Vec<(&str, Vec<u8>, Result<(), &str>)> = vec![
         ("68: a doubled name that is mapped", twice(1, r#""email":"eve@example.com""#), Err("unparseable")),
         ("68: a doubled name that nobody reads", raw(2, r#"{"a":1,"a":2}"#), Ok(())),
@@ -159,7 +160,11 @@ async fn odd_values_are_read_in_one_way_or_left_to_a_person() {
         ("84: an id with control characters", lead(11, json!({ "id": "a\nb\u{7f}" })), Ok(())),
         ("88: an id in our own form", lead(12, json!({ "id": "evt-1#0123456789abcdef|x" })), Ok(())),
         ("89: no time", lead(13, json!({ "at": null })), Ok(())),
-        ("90: 25 hours ahead", lead(14, json!({ "at": (now() + std::time::Duration::from_secs(90_000)).to_string() })), Err("schema_mismatch")),
+        (
+            "90: 25 hours ahead",
+            lead(14, json!({ "at": (now() + std::time::Duration::from_secs(90_000)).to_string() })),
+            Err("schema_mismatch"),
+        ),
         ("90: the year 9999", lead(15, json!({ "at": "9999-12-31T23:59:59Z" })), Err("schema_mismatch")),
         ("90: 30 February", lead(16, json!({ "at": "2026-02-30T00:00:00Z" })), Err("schema_mismatch")),
         ("90: an offset of 99 hours", lead(17, json!({ "at": "2026-02-20T00:00:00+99:99" })), Err("schema_mismatch")),
@@ -234,7 +239,8 @@ async fn odd_texts_reach_the_crm_byte_for_byte_or_are_attributed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_an_id_is_keyed_by_itself() {
     let onceward = started().await;
-    let body = |last: &str| json!({ "type": "lead", "email": "ada@example.com", "last": last, "company": "Example" }).to_string().into_bytes();
+    let body =
+        |last: &str| json!({ "type": "lead", "email": "ada@example.com", "last": last, "company": "Example" }).to_string().into_bytes();
     let first = taken(&onceward, "nameless", "application/json", &body("Ada")).await.remove(0);
     assert_eq!(first.0, "accepted");
     assert_eq!(taken(&onceward, "nameless", "application/json", &body("Ada")).await, [("duplicate".to_owned(), first.1.clone())]);

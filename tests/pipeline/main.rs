@@ -9,4 +9,5 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod rejected;
 mod secrecy;

@@ -6,6 +6,7 @@
 //! over the very code that runs in production.
 
 pub mod destination;
+pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod id;
