@@ -19,7 +19,12 @@ fn readings(name: &str) -> Vec<Reading> {
     let source = Source::compile(name, &def).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
     let mut headers: Vec<(String, Vec<u8>)> = preset.sample_headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
     headers.push(("content-type".to_owned(), body.content_type().into_bytes()));
-    let signed: Vec<String> = headers.iter().map(|(name, _)| name.clone()).filter(|name| signs(&source, name)).collect();
+    let signed = signed_headers(&source);
+    for name in &signed {
+        if !headers.iter().any(|(held, _)| held == name) {
+            headers.push((name.clone(), b"msg_1".to_vec()));
+        }
+    }
     let request = Received { method: "POST", target: &format!("/webhooks/{name}"), headers: &headers, body: body.body };
     let hash_key = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap().hash_key("events");
     let mut next = 0;
@@ -38,8 +43,10 @@ fn readings(name: &str) -> Vec<Reading> {
     source.read(&request, &mut context)
 }
 
-fn signs(source: &Source, header: &str) -> bool {
-    source.scheme.signed.as_ref().is_some_and(|signed| signed.contains(&format!("{{header:{header}}}")))
+/// The headers that the scheme signs; a sample whose own headers lack one gets a value of ours.
+fn signed_headers(source: &Source) -> Vec<String> {
+    let parts = source.scheme.signed.as_deref().unwrap_or_default().split("{header:").skip(1);
+    parts.filter_map(|rest| rest.split_once('}').map(|(name, _)| name.to_owned())).collect()
 }
 
 fn told(reading: &Reading) -> Value {
