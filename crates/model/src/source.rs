@@ -3,13 +3,15 @@
 //! A preset is a file of the same form as `[sources.NAME]`; whatever a user's source says is laid over it. Everything
 //! that is wrong is found when the configuration is read, all of it at once, and nothing is left to the first event.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod over;
+mod value;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use over::{MappingDef, RuleDef};
+pub use value::{AnswersDef, TypeDef, ValueDef};
 
 use crate::mapping::Mapping;
 use crate::preset::{preset, presets};
@@ -61,6 +63,30 @@ pub enum Unmatched {
     DeadLetter,
 }
 
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// RFC 8259, in UTF-8.
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded` (WHATWG URL, section 5).
+    Form,
+    /// `multipart/form-data` (RFC 7578), or a form where the sender has no parts to send.
+    Multipart,
+    /// XML 1.0 without a document type.
+    Xml,
+    /// What the request's own `Content-Type` says.
+    Any,
+}
+
+impl Content {
+    /// Whether it is what a source reads that says nothing.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// `[sources.NAME]` without its `secrets`, and the same of a preset.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct SourceDef {
@@ -72,6 +98,12 @@ pub struct SourceDef {
     pub trust: Option<i64>,
     /// What becomes of an event that nothing fits; default `dead_letter`.
     pub unmatched: Option<Unmatched>,
+    /// What bodies are written in; default `json`.
+    pub content: Option<Content>,
+    /// Paths of members whose text is itself JSON and is read as such: `["rawRequest"]`.
+    pub parse: Option<Vec<String>>,
+    /// The list whose entries are events of their own: a path of names and `[]`, such as `entry[].changes[]`; `[]` where the body is the list.
+    pub batch: Option<String>,
     /// The vendor's own word for what happened, compared with `ignore` and `on`; default: the first of the payload's
     /// `type`, `event_type`, `event`.
     pub vendor_type: Option<ValueDef>,
@@ -94,7 +126,7 @@ pub struct SourceDef {
     /// Canonical names, or plain paths of the payload, whose values may differ between copies of one event.
     #[serde(default)]
     pub volatile: Vec<String>,
-    /// Media types that are read as JSON; `none` stands for a request that names none. Default: `application/json`
+    /// Media types that are read as `content` says; `none` stands for a request that names none. Default for JSON: `application/json`
     /// and its kin (`…+json`), `text/plain`, and none.
     pub content_types: Option<Vec<String>>,
     /// The country whose national phone numbers are understood, where a field has no `region` of its own: `US`.
@@ -121,110 +153,15 @@ pub struct EventDef {
     /// When it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<ValueDef>,
-    /// `s`, `ms` or `us`, where `occurred_at` is a number; the same as `unit` in its table.
+    /// How `occurred_at` is written; the same as `unit` in its table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at_unit: Option<String>,
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
-}
-
-/// Where a value is and what is to be made of it: a JMESPath expression, or a table.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct ValueDef {
-    /// JMESPath over the payload.
+    /// Questions and answers that become attributes `answer_…`, whatever a form asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// A header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// A parameter of the query string.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
-    /// The value itself.
-    #[serde(rename = "const", default, skip_serializing_if = "Option::is_none")]
-    pub constant: Option<Value>,
-    /// The normalizer: `text`, `lower`, `email`, `phone`, `domain`, `number`, `boolean`, `datetime`, `date`, `full_name`.
-    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
-    pub normalizer: Option<String>,
-    /// Without it the event is a dead letter.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub required: bool,
-    /// `phone`: the country whose national numbers are understood.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// `datetime`: what a number counts since 1970: `s`, `ms` or `us`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// A null or an empty text in the payload blanks the field in the CRM.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub clear: bool,
-    /// The value where the payload has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<Value>,
-    /// Cuts a text to this many characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub truncate: Option<u64>,
-}
-
-impl ValueDef {
-    /// What the plain string form stands for.
-    pub fn expression(text: impl Into<String>) -> Self {
-        Self { from: Some(text.into()), ..Self::default() }
-    }
-
-    /// A value that is always the same.
-    pub fn constant(value: impl Into<Value>) -> Self {
-        Self { constant: Some(value.into()), ..Self::default() }
-    }
-}
-
-impl Serialize for ValueDef {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, to)
-    }
-}
-
-/// Reads a string as `plain` says and a table as [`ValueDef`], through whatever watches the keys that go by.
-struct StringOrTable(fn(String) -> ValueDef);
-
-impl<'de> Visitor<'de> for StringOrTable {
-    type Value = ValueDef;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, or a table with one of `from`, `header`, `query`, `const`")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<ValueDef, E> {
-        Ok(self.0(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<ValueDef, A::Error> {
-        ValueDef::deserialize(MapAccessDeserializer::new(members))
-    }
-}
-
-impl<'de> Deserialize<'de> for ValueDef {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(StringOrTable(Self::expression))
-    }
-}
-
-/// An event's type: a literal, or a table like that of any other value.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TypeDef(pub ValueDef);
-
-impl Serialize for TypeDef {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        ValueDef::serialize(&self.0, to)
-    }
-}
-
-impl<'de> Deserialize<'de> for TypeDef {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(StringOrTable(ValueDef::constant)).map(Self)
-    }
+    pub answers: Option<AnswersDef>,
 }
 
 /// A source, ready to read webhooks.
@@ -428,95 +365,5 @@ fn body_max(body_max: Option<u64>, problems: &mut Vec<Problem>) -> usize {
             problems.push(Problem::new("body_max", message, "Leave it out for 1 MiB, or stay below 32 MiB: a body is held in memory."));
             BODY_MAX_DEFAULT
         }
-    }
-}
-
-/// What decides how a body is read: everything that makes a mapping's version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MappingDef {
-    pub(crate) vendor_type: ValueDef,
-    pub(crate) id: Option<ValueDef>,
-    pub(crate) occurred_at: Option<ValueDef>,
-    pub(crate) region: Option<String>,
-    pub(crate) shared: bool,
-    pub(crate) unmatched: Unmatched,
-    pub(crate) volatile: BTreeSet<String>,
-    pub(crate) content_types: Option<Vec<String>>,
-    pub(crate) rules: Vec<RuleDef>,
-}
-
-/// One rule of a mapping. The first that fits is taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RuleDef {
-    /// It becomes an event. The key is where it is in the source's own definition, if it is from there.
-    Event {
-        #[serde(skip)]
-        key: String,
-        #[serde(flatten)]
-        def: Box<EventDef>,
-    },
-    /// It is irrelevant.
-    Ignore(Vec<String>),
-}
-
-impl SourceDef {
-    /// This definition over another. An event of a type that the other has changes that one; new ones come first, then
-    /// what this one ignores, then what the other has: so a source can take in what its preset ignores, and ignore what
-    /// its preset takes in.
-    fn over(&self, base: &SourceDef) -> MappingDef {
-        let mut inherited: Vec<_> = base.events.iter().cloned().map(|def| (None, def)).collect();
-        let mut rules = Vec::new();
-        for (index, own) in self.events.iter().enumerate() {
-            let key = format!("events.{index}");
-            let mut same = inherited.iter_mut().filter(|(_, def)| def.event_type == own.event_type).peekable();
-            if same.peek().is_none() {
-                rules.push(RuleDef::Event { key, def: Box::new(own.clone()) });
-                continue;
-            }
-            for (held, def) in same {
-                own.lay_over(def);
-                *held = Some(key.clone());
-            }
-        }
-        rules.push(RuleDef::Ignore(self.ignore.clone()));
-        rules.extend(
-            inherited.into_iter().map(|(key, def)| RuleDef::Event { key: key.unwrap_or_else(|| "preset".to_owned()), def: Box::new(def) }),
-        );
-        rules.push(RuleDef::Ignore(base.ignore.clone()));
-        rules.retain(|rule| !matches!(rule, RuleDef::Ignore(types) if types.is_empty()));
-        MappingDef {
-            vendor_type: self
-                .vendor_type
-                .clone()
-                .or(base.vendor_type.clone())
-                .unwrap_or_else(|| ValueDef::expression("type || event_type || event")),
-            id: self.id.clone().or(base.id.clone()),
-            occurred_at: self.occurred_at.clone().or(base.occurred_at.clone()),
-            region: self.region.clone().or(base.region.clone()),
-            shared: self.shared.or(base.shared).unwrap_or(false),
-            unmatched: self.unmatched.or(base.unmatched).unwrap_or_default(),
-            volatile: self.volatile.iter().chain(&base.volatile).cloned().collect(),
-            content_types: self.content_types.clone().or(base.content_types.clone()),
-            rules,
-        }
-    }
-}
-
-impl EventDef {
-    fn lay_over(&self, under: &mut EventDef) {
-        if self.when.is_some() || !self.on.is_empty() {
-            under.when.clone_from(&self.when);
-            under.on.clone_from(&self.on);
-        }
-        for (own, held) in [(&self.id, &mut under.id), (&self.occurred_at, &mut under.occurred_at)] {
-            if own.is_some() {
-                held.clone_from(own);
-            }
-        }
-        if self.occurred_at_unit.is_some() {
-            under.occurred_at_unit.clone_from(&self.occurred_at_unit);
-        }
-        under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 }
