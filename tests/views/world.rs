@@ -102,6 +102,7 @@ impl World {
                 raw_event_ref: raw.to_string(),
                 normalized_event_ref: id.to_string(),
                 correlation_id: correlation_id.clone(),
+                entry: None,
             },
         };
         let identifier = |kind: &str, value: &str| Identifier { kind: kind.into(), value: value.into() };

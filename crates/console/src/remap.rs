@@ -21,7 +21,7 @@ pub(crate) async fn reopen(app: &App, row: &DeadLetterRow, mapping: Mapping, edi
         return Ok(Reopen { delivery: row.id, event: None, edited: None });
     }
     let found = app.store().event(app.now(), row.event).await?;
-    let (event, _, mapping_text) = found.ok_or_else(|| Problem::NotFound.because("The event of this delivery is gone."))?;
+    let (event, normalized, mapping_text) = found.ok_or_else(|| Problem::NotFound.because("The event of this delivery is gone."))?;
     let came = raw::row(app, row.raw_event).await?;
     let source = source(app, &event, mapping, mapping_text.as_deref())?;
     let (kept, edited) = match edited {
@@ -33,7 +33,8 @@ pub(crate) async fn reopen(app: &App, row: &DeadLetterRow, mapping: Mapping, edi
         }
     };
     let from = edited.as_ref().map_or(came.id, |edited: &NewRawEvent| edited.id);
-    let new = read(app, &source, &kept, &event, from)?;
+    let entry = normalized.pointer("/audit/entry").and_then(|place| u32::try_from(place.as_u64()?).ok());
+    let new = read(app, &source, &kept, &event, entry, from)?;
     Ok(Reopen { delivery: row.id, event: Some(new), edited })
 }
 
@@ -84,7 +85,7 @@ fn seal(app: &App, came: &RawEventRow, kept: &Kept) -> Result<NewRawEvent, Refus
 }
 
 /// Reads the request as the ingest would, and gives it the identity that the event has: same key, same id, same stamps (protocol.md T16, H30, H31).
-fn read(app: &App, source: &Source, kept: &Kept, event: &EventRow, from: RawEventId) -> Result<NewEvent, Refusal> {
+fn read(app: &App, source: &Source, kept: &Kept, event: &EventRow, entry: Option<u32>, from: RawEventId) -> Result<NewEvent, Refusal> {
     let request = kept.received();
     // The key is the event's own, so it does not matter here which headers were signed; counting them all spares a warning that
     // the first reading did not have.
@@ -101,7 +102,7 @@ fn read(app: &App, source: &Source, kept: &Kept, event: &EventRow, from: RawEven
     };
     // A mapping that crashes must not take a whole bulk replay with it.
     let new = catch_unwind(AssertUnwindSafe(|| {
-        let reading = meant(source.read(&request, &mut context), &event.idempotency_key).map(|reading| own(reading, event));
+        let reading = meant(source.read(&request, &mut context), &event.idempotency_key, entry).map(|reading| own(reading, event));
         reading.and_then(|reading| {
             prepare(source, &request, vec![reading], &app.console.routes, &app.console.identifier_trust, &mut context).pop()
         })
@@ -115,15 +116,18 @@ fn read(app: &App, source: &Source, kept: &Kept, event: &EventRow, from: RawEven
     Ok(NewEvent { id, trust: event.trust, fallback_key: event.fallback_key, occurred_at: event.occurred_at, ..new })
 }
 
-/// The reading that is this event's: the only one, or the one with its key.
-fn meant(mut readings: Vec<Reading>, key: &str) -> Option<Reading> {
+/// The reading that is this event's: the only one, the one with its key, or the one that stands where it stood in the batch. A mapping that was mended
+/// may find another type or id in it, and so another key, but never another place.
+fn meant(mut readings: Vec<Reading>, key: &str, entry: Option<u32>) -> Option<Reading> {
     if readings.len() == 1 {
         return readings.pop();
     }
-    readings.into_iter().find(|reading| match reading {
+    let has_key = |reading: &Reading| match reading {
         Reading::Event { event, .. } => event.idempotency_key == key,
         Reading::Ignored { idempotency_key, .. } | Reading::DeadLetter { idempotency_key, .. } => idempotency_key == key,
-    })
+    };
+    let place = readings.iter().position(has_key).or_else(|| usize::try_from(entry?).ok())?;
+    (place < readings.len()).then(|| readings.swap_remove(place))
 }
 
 /// Puts the event's own key and stamps in place of what was read.
@@ -139,8 +143,8 @@ fn own(reading: Reading, row: &EventRow) -> Reading {
             Reading::Event { event: stamped(event), trust: row.trust, fallback_key, warnings }
         }
         Reading::Ignored { event_type, .. } => Reading::Ignored { event_type, idempotency_key: key },
-        Reading::DeadLetter { reason, message, event_type, partial, .. } => {
-            Reading::DeadLetter { reason, message, event_type, idempotency_key: key, partial: partial.map(stamped) }
+        Reading::DeadLetter { reason, message, event_type, partial, entry, .. } => {
+            Reading::DeadLetter { reason, message, event_type, idempotency_key: key, partial: partial.map(stamped), entry }
         }
     }
 }
@@ -184,7 +188,7 @@ mod tests {
     fn what_is_read_again_keeps_its_key_its_id_and_its_stamps() {
         let row = samples::event(1, "unknown", Vec::new());
         let body = r#"{"type":"signup","id":"another","at":"2020-01-01T00:00:00Z","email":"Ann@Example.com"}"#;
-        let new = read(&app(), &source("id"), &kept(body), &row, RawEventId(9)).unwrap();
+        let new = read(&app(), &source("id"), &kept(body), &row, None, RawEventId(9)).unwrap();
         assert_eq!(
             (new.id, new.key.as_str(), new.occurred_at, new.trust),
             (row.id, row.idempotency_key.as_str(), row.occurred_at, row.trust)
@@ -201,7 +205,7 @@ mod tests {
     fn what_still_cannot_be_mapped_stays_a_dead_letter_under_its_own_key() {
         let row = samples::event(1, "unknown", Vec::new());
         for (body, expected) in [("{", Reason::Unparseable), (r#"{"type":"other"}"#, Reason::Unmapped)] {
-            let new = read(&app(), &source("id"), &kept(body), &row, row.raw_event).unwrap();
+            let new = read(&app(), &source("id"), &kept(body), &row, None, row.raw_event).unwrap();
             assert_eq!((new.id, &new.key), (row.id, &row.idempotency_key));
             assert!(matches!(new.fate, Fate::DeadLetter { reason, .. } if reason == expected), "{:?}", new.fate);
         }
@@ -210,10 +214,13 @@ mod tests {
     #[test]
     fn of_several_readings_the_one_with_the_events_key_is_meant() {
         let reading = |key: &str| Reading::Ignored { event_type: "x".into(), idempotency_key: key.into() };
-        let found = meant(vec![reading("a"), reading("b")], "b");
+        let found = meant(vec![reading("a"), reading("b")], "b", None);
         assert!(matches!(found, Some(Reading::Ignored { idempotency_key, .. }) if idempotency_key == "b"));
-        assert!(meant(vec![reading("a"), reading("b")], "c").is_none());
-        assert!(meant(vec![reading("a")], "c").is_some(), "the only one there is");
+        assert!(meant(vec![reading("a"), reading("b")], "c", None).is_none());
+        assert!(meant(vec![reading("a"), reading("b")], "c", Some(2)).is_none());
+        let found = meant(vec![reading("a"), reading("b")], "c", Some(1));
+        assert!(matches!(found, Some(Reading::Ignored { idempotency_key, .. }) if idempotency_key == "b"), "the one in its place");
+        assert!(meant(vec![reading("a")], "c", None).is_some(), "the only one there is");
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Door {
                 event_type: "unknown".to_owned(),
                 idempotency_key: format!("{}|unknown|body:{}", gate.source.name, hex::encode(Sha256::digest(request.body))),
                 partial: None,
+                entry: None,
             };
             intake::prepare(&gate.source, request, vec![broken], &self.routes, &self.identifier_trust, &mut context)
         })

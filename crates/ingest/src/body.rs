@@ -49,8 +49,7 @@ pub(crate) async fn read(
         if received > bytes_max {
             return Err(Problem::TooLarge);
         }
-        let missing = u32::try_from(received.div_ceil(1024).saturating_sub(share.num_permits())).map_err(|_| Problem::TooLarge)?;
-        share.merge(held.clone().try_acquire_many_owned(missing).map_err(|_| Problem::Busy)?);
+        hold(held, &mut share, received)?;
         if received == data.len() {
             first = data;
             continue;
@@ -63,6 +62,13 @@ pub(crate) async fn read(
         whole.extend_from_slice(&data);
     }
     Ok((if whole.is_empty() { first } else { whole.into() }, share))
+}
+
+/// Makes a share of what may be held at once as large as this many bytes.
+pub(crate) fn hold(held: &Arc<Semaphore>, share: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Problem> {
+    let missing = u32::try_from(bytes.div_ceil(1024).saturating_sub(share.num_permits())).map_err(|_| Problem::TooLarge)?;
+    share.merge(held.clone().try_acquire_many_owned(missing).map_err(|_| Problem::Busy)?);
+    Ok(())
 }
 
 /// Takes in the rest of a body that was refused, within bounds.

@@ -12,6 +12,7 @@ mod correlation;
 mod framing;
 mod gone;
 mod guard;
+mod gzip;
 mod limits;
 mod problem;
 mod ready;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use model::source::Answer;
 use model::{RawEventId, Received};
 use serde::Serialize;
 use store::{AnsweredEvent, Disposition};
@@ -22,6 +23,7 @@ use crate::admit::{Admitted, Refused};
 use crate::chance::Nonces;
 use crate::commit::{Committer, NotCommitted, NotTaken};
 use crate::gone::Gone;
+use crate::gzip::{self, Coding};
 use crate::ready::Readiness;
 use crate::rejected::Keeper;
 use crate::{Door, Gate, Problem, body};
@@ -105,11 +107,12 @@ async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incomi
         let problem = room.gone.problem(name, &room.door.store).await;
         return Err(refuse_early("unknown", problem, head, body).await);
     };
+    let coding = gzip::coding(&head.headers);
     let early = if gate.source.retired {
         Some(Problem::SourceGone)
     } else if head.method != Method::POST {
         Some(Problem::WrongMethod)
-    } else if head.headers.contains_key(CONTENT_ENCODING) {
+    } else if !takes(gate, coding) {
         Some(Problem::Encoded)
     } else {
         None
@@ -118,12 +121,45 @@ async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incomi
         return Err(refuse_early(source, problem, head, body).await);
     }
     let response = match body::read(body, gate.source.body_max, &room.door.limits, &room.held).await {
-        Ok((bytes, held)) => take(room, gate, head, &bytes, held).await.map_err(|problem| (source.as_str(), problem)),
+        Ok((bytes, held)) => match plain(room, gate, coding, bytes, held).await {
+            Ok((bytes, held)) => take(room, gate, head, &bytes, held).await.map_err(|problem| (source.as_str(), problem)),
+            Err(problem) => Err((source.as_str(), problem)),
+        },
         Err(problem @ (Problem::TooLarge | Problem::Busy)) => Err(refuse_early(source, problem, head, body).await),
         Err(problem) => Err((source.as_str(), problem)),
     };
     metrics::histogram!("onceward_ingest_duration_seconds").record(started.elapsed());
     response
+}
+
+fn takes(gate: &Gate, coding: Coding) -> bool {
+    match coding {
+        Coding::Plain => true,
+        Coding::Gzip => gate.source.gzip,
+        Coding::Other => false,
+    }
+}
+
+/// The body as it was before it was compressed: that is what vendors sign, and what is read and kept.
+async fn plain(
+    room: &Room,
+    gate: &Gate,
+    coding: Coding,
+    body: Bytes,
+    mut held: OwnedSemaphorePermit,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    if coding == Coding::Plain {
+        return Ok((body, held));
+    }
+    let (bytes_max, budget) = (gate.source.body_max, room.held.clone());
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let grow = |size: usize| body::hold(&budget, &mut held, size);
+        gzip::unpack(&body, bytes_max, grow).map(|body| (body, held))
+    });
+    unpacking.await.map_err(|panic| {
+        tracing::error!(%panic, "a compressed body was not read because of a bug");
+        Problem::Internal
+    })?
 }
 
 /// Before a refusal that does not depend on the body: lets the rest of it arrive, so that the sender gets to read the answer. One
@@ -178,11 +214,26 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
     if let Some(correlation_id) = correlation_id {
         log(door, &gate.source.name, &correlation_id, &events);
     }
-    Ok(if gate.source.empty_answer { Response::default() } else { json(StatusCode::OK, &Taken { raw_event: raw, events: &events }) })
+    Ok(match &gate.source.answer {
+        Some(wanted) => wanted_answer(wanted),
+        None => json(StatusCode::OK, &Taken { raw_event: raw, events: &events }),
+    })
+}
+
+/// The answer that a vendor wants instead of ours.
+fn wanted_answer(wanted: &Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(wanted.body.clone())));
+    *response.status_mut() = StatusCode::from_u16(wanted.status).unwrap_or(StatusCode::OK);
+    if let Some(kind) = wanted.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    response
 }
 
 fn owned(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+    // What is kept is the body without its coding, so that is not said of it.
+    let headers = headers.iter().filter(|(name, _)| **name != CONTENT_ENCODING);
+    headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }
 
 /// One word for a request that may hold several events: the one that says most about what follows.

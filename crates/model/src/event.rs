@@ -79,6 +79,9 @@ pub struct Audit {
     pub normalized_event_ref: String,
     /// `traceparent`'s trace id, `X-Correlation-Id`, or the raw event's id.
     pub correlation_id: String,
+    /// Which entry of the request it is, from 0, where the source's requests are batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u32>,
 }
 
 /// How a delivery may change the CRM.
@@ -160,7 +163,18 @@ pub enum Reading {
         idempotency_key: String,
         /// Identity and attributes as far as they could be read, for the person who looks at it.
         partial: Option<Box<Event>>,
+        /// Which entry it is, where the source's requests are batches.
+        entry: Option<Entry>,
     },
+}
+
+/// One entry of a batch of which no more is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place, from 0.
+    pub place: u32,
+    /// Tells its content from other content under the same key.
+    pub content: [u8; 16],
 }
 
 /// Something a person should know about an event that was accepted all the same.

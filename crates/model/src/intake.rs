@@ -104,6 +104,12 @@ struct Work<'a, 'c> {
     context: &'a mut ReadContext<'c>,
 }
 
+fn body_hash(body: &[u8]) -> [u8; 16] {
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&Sha256::digest(body)[..16]);
+    hash
+}
+
 impl Work<'_, '_> {
     fn new_event(&mut self, reading: Reading) -> NewEvent {
         match reading {
@@ -118,7 +124,7 @@ impl Work<'_, '_> {
                 let content_hash = self.source.content_hash(&event);
                 self.finish(event, content_hash, Vec::new(), Fate::Ignored)
             }
-            Reading::DeadLetter { reason, message, event_type, idempotency_key, partial } => {
+            Reading::DeadLetter { reason, message, event_type, idempotency_key, partial, entry } => {
                 let fate = Fate::DeadLetter { reason, message, owner: None };
                 match partial {
                     Some(event) => {
@@ -127,9 +133,9 @@ impl Work<'_, '_> {
                     }
                     None => {
                         // Nothing is known of its content but its bytes: other bytes under the same id are another thing to look at.
-                        let mut content_hash = [0; 16];
-                        content_hash.copy_from_slice(&Sha256::digest(self.request.body)[..16]);
-                        let event = self.bare(event_type, idempotency_key);
+                        let content_hash = entry.map_or_else(|| body_hash(self.request.body), |entry| entry.content);
+                        let mut event = self.bare(event_type, idempotency_key);
+                        event.audit.entry = entry.map(|entry| entry.place);
                         self.finish(event, content_hash, Vec::new(), fate)
                     }
                 }
@@ -157,6 +163,7 @@ impl Work<'_, '_> {
                 raw_event_ref: self.context.raw_event.to_string(),
                 normalized_event_ref: id.to_string(),
                 correlation_id: self.context.correlation_id.to_owned(),
+                entry: None,
             },
         }
     }

@@ -3,6 +3,7 @@
 //! A preset is a file of the same form as `[sources.NAME]`; whatever a user's source says is laid over it. Everything
 //! that is wrong is found when the configuration is read, all of it at once, and nothing is left to the first event.
 
+mod answer;
 mod over;
 mod value;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use answer::{Answer, AnswerDef};
 pub(crate) use over::{MappingDef, RuleDef};
 pub use value::{AnswersDef, TypeDef, ValueDef};
 
@@ -119,8 +121,12 @@ pub struct SourceDef {
     pub events: Vec<EventDef>,
     /// Largest body in bytes; default 1 MiB, at most 32 MiB.
     pub body_max: Option<u64>,
-    /// Answer without a body, for vendors that forbid one.
+    /// Answer without a body, for vendors that forbid one; the same as `answer = {}`.
     pub empty_answer: Option<bool>,
+    /// The answer that the vendor wants to what was taken in, instead of ours.
+    pub answer: Option<AnswerDef>,
+    /// Take bodies that are compressed with gzip, too: at most `body_max` once unpacked. What is signed is the body before it was compressed.
+    pub gzip: Option<bool>,
     /// External ids of this source mean the same as in other sources with `shared = true`.
     pub shared: Option<bool>,
     /// Canonical names, or plain paths of the payload, whose values may differ between copies of one event.
@@ -179,8 +185,10 @@ pub struct Source {
     pub trust: u8,
     /// Largest body, in bytes.
     pub body_max: usize,
-    /// Answer without a body.
-    pub empty_answer: bool,
+    /// The answer to what was taken in, where it is not ours.
+    pub answer: Option<Answer>,
+    /// Compressed bodies are taken.
+    pub gzip: bool,
     /// It once existed: answered with 503.
     pub retired: bool,
     pub(crate) mapping: Mapping,
@@ -199,6 +207,7 @@ impl Source {
         let scheme = scheme(def, &base, &mut problems);
         let trust = trust(def.trust.or(base.trust), &mut problems);
         let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
+        let answer = answer::answer(def, &base, &mut problems);
         let mapping = Mapping::compile(def.over(&base), &mut problems);
         match (scheme, mapping) {
             (Some((scheme, headers)), Some(mapping)) if problems.is_empty() => Ok(Self {
@@ -208,7 +217,8 @@ impl Source {
                 headers,
                 trust,
                 body_max,
-                empty_answer: def.empty_answer.or(base.empty_answer).unwrap_or(false),
+                answer,
+                gzip: def.gzip.or(base.gzip).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
                 mapping,
             }),

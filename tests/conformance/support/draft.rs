@@ -114,6 +114,7 @@ impl Draft {
                 raw_event_ref: String::new(),
                 normalized_event_ref: id.to_string(),
                 correlation_id: String::new(),
+                entry: None,
             },
         };
         let delivery = |(destination, object, mode): &(&str, &str, Mode)| {

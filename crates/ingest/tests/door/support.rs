@@ -38,8 +38,8 @@ fn gate(name: &str, definition: &str, secrets: &[&str]) -> (String, Gate) {
     (name.to_owned(), Gate { source: Arc::new(source), verifier })
 }
 
-/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret); leads go
-/// to Salesforce.
+/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret), `packed` (takes gzip),
+/// `adyen` (wants an answer of its own); leads go to Salesforce.
 pub fn door(store: Store, limits: Limits) -> Door {
     let hooks = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let gates = BTreeMap::from([
@@ -48,6 +48,12 @@ pub fn door(store: Store, limits: Limits) -> Door {
         gate("hooks", r#"preset = "standard-webhooks""#, &[hooks]),
         gate("github", r#"preset = "github""#, &["the secret of github"]),
         gate("open", DEMO, &[]),
+        gate("packed", &DEMO.replace("body_max = 4096", "body_max = 4096\n gzip = true"), &["the secret of packed"]),
+        gate(
+            "adyen",
+            &DEMO.replace("body_max = 4096", "answer = { status = 202, content_type = 'text/plain', body = '[accepted]' }"),
+            &["the secret of adyen"],
+        ),
     ]);
     let object: ObjectDef =
         toml::from_str("key = { field = 'Ext__c' }\nmatch = ['external_id', 'email']\nfields = { Email = 'email' }").unwrap();

@@ -1,3 +1,5 @@
+use std::io::Write as _;
+
 use ingest::Limits;
 use model::seal::unpack;
 use store::Store;
@@ -69,6 +71,49 @@ async fn compressed_bodies_are_refused_whatever_they_hold() {
     for encoding in ["gzip", "zstd", "br", "deflate", "gzip, gzip", "identity", ""] {
         assert_eq!(running.post_signed("demo", &[("content-encoding", encoding)], &body).await.status, 415, "{encoding}");
     }
+}
+
+/// Rows 51 to 53: what is signed, read and kept is the body before it was compressed.
+#[tokio::test]
+async fn a_source_that_takes_gzip_reads_what_was_packed_up_to_its_limit() {
+    let running = Running::start(Limits::default()).await;
+    let pack = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let body = signup("packed");
+    let sent = |body: &[u8], encoding: &str, packed: Vec<u8>| {
+        let mut headers = running.signed("packed", &[], body);
+        headers.push(("content-encoding".to_owned(), encoding.to_owned()));
+        request("/webhooks/packed", &headers, &packed)
+    };
+    assert_eq!(running.send(&sent(&body, "gzip", pack(&body))).await.events(), ["accepted"]);
+    assert_eq!(running.post_signed("packed", &[], &body).await.events(), ["duplicate"]);
+    let tables = running.door.store.tables().await.unwrap();
+    let (&raw, row) = tables.raw_events.first_key_value().unwrap();
+    let opened = running.door.keys.open(raw, row.key_id, &row.sealed).unwrap();
+    let kept = unpack(&opened).unwrap();
+    assert_eq!(kept.body, body);
+    assert!(kept.headers.iter().all(|(name, _)| name != "content-encoding"));
+    drop(tables);
+    // Signed over the packed bytes, or packed wrongly, or twice, or too much of it, or in another way.
+    assert_eq!(running.send(&sent(&pack(&body), "gzip", pack(&body))).await.status, 401);
+    assert_eq!(running.send(&sent(&body, "gzip", body.clone())).await.status, 415);
+    assert_eq!(running.send(&sent(&body, "gzip, gzip", pack(&pack(&body)))).await.status, 415);
+    assert_eq!(running.send(&sent(&body, "br", pack(&body))).await.status, 415);
+    let bomb = vec![b' '; 8 << 20];
+    assert_eq!(running.send(&sent(&bomb, "gzip", pack(&bomb))).await.status, 413);
+    assert_eq!(running.raw_events().await, 2);
+}
+
+#[tokio::test]
+async fn a_vendor_is_answered_in_its_own_words_once_the_request_is_safe() {
+    let running = Running::start(Limits::default()).await;
+    let answer = running.post_signed("adyen", &[], &signup("worded")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (202, "[accepted]"));
+    assert!(answer.headers.contains("content-type: text/plain"), "{}", answer.headers);
+    assert_eq!(running.raw_events().await, 1);
 }
 
 /// Rows 50, 54, 56, 57, 58, and 60 for one: genuine and unusable is kept for a person.

@@ -9,10 +9,13 @@ use super::expression::Expression;
 use super::key::is_event_type;
 use super::node::Node;
 use super::normalize::{Normalizer, Unit};
-use crate::source::{EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
+use super::path::Path;
+use crate::source::{Content, EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
 
 /// Most fields of one event.
 const FIELDS_MAX: usize = 200;
+/// Most members of a body that are parsed once more.
+const PARSE_MAX: usize = 10;
 /// Most rules of one source.
 const RULES_MAX: usize = 200;
 
@@ -26,6 +29,11 @@ pub(crate) struct Mapping {
     pub(crate) shared: bool,
     pub(crate) unmatched: Unmatched,
     pub(crate) content_types: Option<Vec<String>>,
+    pub(crate) content: Content,
+    /// Members whose text is JSON.
+    pub(crate) parse: Vec<Path>,
+    /// To the entries, where a body holds several events.
+    pub(crate) batch: Option<Path>,
     pub(crate) vendor_type: Compiled,
     /// The id where no rule fits.
     pub(crate) id: Option<Compiled>,
@@ -119,14 +127,33 @@ impl Mapping {
         let id = def.id.as_ref().and_then(|id| work.value("id", "id", id, Normalizer::Text));
         let occurred_at = def.occurred_at.as_ref().and_then(|at| work.moment("occurred_at", at, None));
         let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
+        let parse = work.parse(&def.parse);
+        let batch = def.batch.as_deref().and_then(|path| work.path("batch", path));
+        work.check_batch(&def, &rules);
         work.check_rules(&def);
         let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
-        let (names, reads_any_name) = names(&vendor_type, &rules);
+        let (mut names, reads_any_name) = names(&vendor_type, &rules);
+        names.extend(parse.iter().chain(&batch).flat_map(Path::names).cloned());
         let text = serde_json::to_string(&def).unwrap_or_default();
         let version = hex::encode(Sha256::digest(&text)).chars().take(16).collect();
         let volatile = volatile(&def.volatile, &rules);
-        let MappingDef { shared, unmatched, content_types, .. } = def;
-        Some(Self { text, version, shared, unmatched, content_types, vendor_type, id, rules, volatile, names, reads_any_name })
+        let MappingDef { shared, unmatched, content_types, content, .. } = def;
+        Some(Self {
+            text,
+            version,
+            shared,
+            unmatched,
+            content_types,
+            content,
+            parse,
+            batch,
+            vendor_type,
+            id,
+            rules,
+            volatile,
+            names,
+            reads_any_name,
+        })
     }
 }
 
@@ -184,6 +211,36 @@ struct Work<'a> {
 impl Work<'_> {
     fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem::new(key, message, remedy));
+    }
+
+    fn path(&mut self, key: &str, text: &str) -> Option<Path> {
+        let remedy = "Write names with dots between them and `[]` behind those of lists, such as `entry[].changes[]`.";
+        Path::parse(text).map_err(|message| self.problem(key, message, remedy)).ok()
+    }
+
+    fn parse(&mut self, paths: &[String]) -> Vec<Path> {
+        if paths.len() > PARSE_MAX {
+            self.problem("parse", format!("there are {} paths; at most {PARSE_MAX} are accepted", paths.len()), "Name fewer members.");
+        }
+        paths.iter().filter_map(|path| self.path("parse", path)).collect()
+    }
+
+    /// An id that does not come from the entry is the same for all of them.
+    fn check_batch(&mut self, def: &MappingDef, rules: &[Rule]) {
+        if def.batch.is_none() {
+            return;
+        }
+        let ids = rules.iter().filter_map(|rule| match rule {
+            Rule::Event(rule) => rule.id.as_ref(),
+            Rule::Ignore(_) => None,
+        });
+        if ids.into_iter().any(|id| !matches!(id.place, Place::Expression(_))) {
+            self.problem(
+                "id",
+                "is the same for all entries of a batch, so they would be copies of one event",
+                "Take the id from the entry: `id = \"eventId\"`, or `key(a, b)` where only several members together name it.",
+            );
+        }
     }
 
     fn rule(&mut self, rule: &RuleDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<Rule> {

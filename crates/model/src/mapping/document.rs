@@ -5,35 +5,113 @@
 //! as its text, and depth and size are bounded.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::rc::Rc;
 
-use jmespath::Rcvar;
+use jmespath::{Rcvar, Variable};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::node::{Members, Node};
 use crate::Reason;
+use crate::event::Warning;
 
 /// Most values (objects, lists, scalars) in one document.
 pub const NODES_MAX: usize = 100_000;
 /// Most characters of one number.
 const NUMBER_CHARS_MAX: usize = 64;
 
-/// A parsed body.
+/// What a body was read into, before it is known which part of it is an event.
+#[derive(Debug)]
+pub(crate) struct Body<'a> {
+    pub(crate) root: Node<'a>,
+    /// A name occurred twice in some object of it.
+    pub(crate) doubled: bool,
+    /// What a person should know of how it was read.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Names that occurred twice in one object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doubled {
+    /// One that the mapping reads.
+    pub(crate) read: Option<String>,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
+impl Doubled {
+    /// Of everything in a value, as far as a mapping that reads these names is concerned.
+    pub(crate) fn of(value: &Node<'_>, read: &BTreeSet<String>) -> Self {
+        let mut names = BTreeSet::new();
+        value.doubled_names(&mut names);
+        Self { count: names.len(), read: names.into_iter().find(|name| read.contains(name)) }
+    }
+
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self { count: self.count + other.count, read: self.read.or_else(|| other.read.clone()) }
+    }
+}
+
+/// What an event is read from: a body, or an entry of one.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
     pub(crate) root: Node<'a>,
-    /// Names of members that occurred twice in one object. All of them: the one that is mapped may be the last. There are fewer than [`NODES_MAX`].
-    pub(crate) duplicates: BTreeSet<String>,
+    pub(crate) doubled: Doubled,
     library: OnceCell<Rcvar>,
+    around: Option<Rc<Around>>,
+}
+
+/// The member of a batch's entry that holds what is around it.
+pub(crate) const OUTER: &str = "_outer";
+
+/// What is around the entries of one list, as the library holds it: all of them share it.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    library: OnceCell<Rcvar>,
+    further_out: Option<Rc<Around>>,
+}
+
+impl Around {
+    pub(crate) fn new(further_out: Option<Rc<Around>>) -> Rc<Self> {
+        Rc::new(Self { library: OnceCell::new(), further_out })
+    }
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn new(root: Node<'a>, doubled: Doubled, around: Option<Rc<Around>>) -> Self {
+        Self { root, doubled, library: OnceCell::new(), around }
+    }
+
+    /// The whole document as the library holds it: made when it is first asked for, and once.
+    pub(crate) fn library(&self) -> &Rcvar {
+        self.library.get_or_init(|| shared(&self.root, self.around.as_deref()))
+    }
 }
 
 impl Document<'_> {
-    /// The whole document as the library holds it: made when it is first asked for, and once.
-    pub(crate) fn library(&self) -> &Rcvar {
-        self.library.get_or_init(|| self.root.to_library())
+    /// The bytes that are the same for the same entry, whatever batch it comes in and however that is written.
+    pub(crate) fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match &self.root {
+            Node::Object(members) => members.write_canonical(self.around.as_ref().map(|_| OUTER), &mut bytes),
+            other => other.write_canonical(&mut bytes),
+        }
+        bytes
     }
+}
+
+fn shared(value: &Node<'_>, around: Option<&Around>) -> Rcvar {
+    let (Node::Object(members), Some(around)) = (value, around) else { return value.to_library() };
+    let members = members.iter().map(|(name, value)| {
+        let held = match name.as_ref() {
+            OUTER => around.library.get_or_init(|| shared(value, around.further_out.as_deref())).clone(),
+            _ => value.to_library(),
+        };
+        (name.as_ref().to_owned(), held)
+    });
+    Rcvar::new(Variable::Object(members.collect()))
 }
 
 /// Why a body cannot be read: a reason of the closed list and a sentence without values.
@@ -49,26 +127,27 @@ impl Unreadable {
     }
 }
 
-/// Parses a body that must be one JSON object in UTF-8.
-pub(crate) fn parse(body: &[u8]) -> Result<Document<'_>, Unreadable> {
-    let text = precheck(body)?;
-    let budget = Budget::default();
-    let mut parsed = read(text, &budget)?;
+/// Reads a body that must be JSON in UTF-8.
+pub(crate) fn json<'a>(body: &'a [u8], budget: &Budget) -> Result<Node<'a>, Unreadable> {
+    json_text(precheck(body)?, budget)
+}
+
+/// Reads a text that must be JSON.
+pub(crate) fn json_text<'a>(text: &'a str, budget: &Budget) -> Result<Node<'a>, Unreadable> {
+    budget.floats.set(false);
+    let parsed = read(text, budget)?;
     if budget.floats.get()
         && let Some(quoted) = quote_inexact(text)?
     {
-        parsed = read(&quoted, &Budget::default())?.detached();
+        return Ok(read(&quoted, &Budget::default())?.detached());
     }
-    if !matches!(parsed, Node::Object(_)) {
-        return Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", parsed.kind())));
-    }
-    Ok(Document { root: parsed, duplicates: budget.duplicates.into_inner(), library: OnceCell::new() })
+    Ok(parsed)
 }
 
 /// What can be said before a parser is asked, in the words of the thing that went wrong.
 fn precheck(body: &[u8]) -> Result<&str, Unreadable> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Unreadable::unparseable("The body is empty, and a JSON object is expected."));
+        return Err(Unreadable::unparseable("The body is empty, and a JSON document is expected."));
     }
     if body.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Err(Unreadable::unparseable("The body starts with a byte order mark, which JSON does not allow."));
@@ -85,10 +164,10 @@ fn precheck(body: &[u8]) -> Result<&str, Unreadable> {
 
 /// What a parse may use up and what it finds out on the way.
 #[derive(Default)]
-struct Budget {
+pub(crate) struct Budget {
     nodes: Cell<usize>,
     floats: Cell<bool>,
-    duplicates: RefCell<BTreeSet<String>>,
+    doubled: Cell<bool>,
 }
 
 impl Budget {
@@ -96,6 +175,21 @@ impl Budget {
         self.nodes.set(self.nodes.get() + 1);
         if self.nodes.get() > NODES_MAX { Err(E::custom("over the node budget")) } else { Ok(()) }
     }
+
+    /// Counts one value.
+    pub(crate) fn node(&self) -> Result<(), Unreadable> {
+        self.nodes.set(self.nodes.get() + 1);
+        if self.nodes.get() > NODES_MAX { Err(over_budget()) } else { Ok(()) }
+    }
+
+    /// Whether a name occurred twice in some object.
+    pub(crate) fn doubled(&self) -> bool {
+        self.doubled.get()
+    }
+}
+
+fn over_budget() -> Unreadable {
+    Unreadable { reason: Reason::Limits, message: format!("The document holds more than {NODES_MAX} values.") }
 }
 
 fn read<'a>(body: &'a str, budget: &Budget) -> Result<Node<'a>, Unreadable> {
@@ -103,8 +197,7 @@ fn read<'a>(body: &'a str, budget: &Budget) -> Result<Node<'a>, Unreadable> {
     let parsed = Seed(budget).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     parsed.map_err(|error| {
         if budget.nodes.get() > NODES_MAX {
-            let message = format!("The document holds more than {NODES_MAX} values.");
-            return Unreadable { reason: Reason::Limits, message };
+            return over_budget();
         }
         // serde_json's own words name a position and never a value, except for custom errors, which are ours.
         let said = error.to_string();
@@ -172,14 +265,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Node<'de>, A::Error> {
-        let mut members = Members::new();
+        let (mut members, mut twice) = (Members::new(), Vec::new());
         while let Some(name) = from.next_key_seed(Name)? {
             let value = from.next_value_seed(self)?;
             if let Some(name) = members.insert(name, value) {
-                self.0.duplicates.borrow_mut().insert(name.into_owned());
+                self.0.doubled.set(true);
+                twice.push(name);
             }
         }
-        Ok(Node::Object(members))
+        Ok(Node::Object(members.doubled(twice)))
     }
 }
 
@@ -283,6 +377,15 @@ fn decimal(token: &str) -> Option<(bool, String, i64)> {
     Some((negative, significant.to_owned(), exponent))
 }
 
+/// Reads a body that must be one JSON object.
+#[cfg(test)]
+pub(crate) fn parse(body: &[u8]) -> Result<Document<'_>, Unreadable> {
+    let root = json(body, &Budget::default())?;
+    super::content::check_shape(&root, false)?;
+    let doubled = Doubled::of(&root, &["b".to_owned()].into());
+    Ok(Document::new(root, doubled, None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,7 +468,7 @@ mod tests {
     #[test]
     fn a_name_that_occurs_twice_is_noted() {
         let document = parse(br#"{"a":{"b":1,"b":2},"c":1}"#).unwrap();
-        assert_eq!(document.duplicates.into_iter().collect::<Vec<_>>(), ["b"]);
+        assert_eq!((document.doubled.count, document.doubled.read.as_deref()), (1, Some("b")));
     }
 
     #[test]

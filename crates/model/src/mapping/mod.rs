@@ -6,6 +6,7 @@
 //! Canonical names: `external_id`, `email`, `phone_e164` and `domain` are identity; `full_name` is split into
 //! `first_name` and `last_name`; every other name is an attribute.
 
+mod batch;
 mod compile;
 mod content;
 mod document;
@@ -15,11 +16,13 @@ mod functions;
 mod key;
 mod node;
 mod normalize;
+mod path;
 mod phone;
 mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use batch::ENTRIES_MAX;
 pub(crate) use compile::Mapping;
 pub use document::NODES_MAX;
 pub use key::KEY_BYTES_MAX;

@@ -4,10 +4,10 @@
 //! to read and nothing to let go. The JMESPath library has a tree of its own; the two are turned into each other where it is asked.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jmespath::{Rcvar, Variable};
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 /// Members of an object that are searched one by one; with more they are kept in order.
 const FEW: usize = 16;
@@ -31,11 +31,26 @@ pub(crate) enum Members<'a> {
     Few(Vec<(Cow<'a, str>, Node<'a>)>),
     /// Searching them one by one would let a large body cost its square.
     Many(BTreeMap<Cow<'a, str>, Node<'a>>),
+    /// The same, where names occurred twice: the last of each is held.
+    Doubled(Box<Doubled<'a>>),
+}
+
+/// Members of which some occurred twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubled<'a> {
+    members: Members<'a>,
+    names: Vec<Cow<'a, str>>,
+}
+
+impl Default for Members<'_> {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
 }
 
 impl<'a> Members<'a> {
     pub(crate) fn new() -> Self {
-        Self::Few(Vec::new())
+        Self::default()
     }
 
     /// Adds a member. Where there is one of that name, it takes its place and the name is given back.
@@ -43,6 +58,7 @@ impl<'a> Members<'a> {
         let held = match self {
             Self::Few(members) => members.iter_mut().find(|(held, _)| *held == name).map(|(_, value)| value),
             Self::Many(members) => members.get_mut(&name),
+            Self::Doubled(doubled) => return doubled.members.insert(name, value),
         };
         if let Some(held) = held {
             *held = value;
@@ -54,30 +70,105 @@ impl<'a> Members<'a> {
             Self::Many(members) => {
                 members.insert(name, value);
             }
+            Self::Doubled(_) => {}
         }
         None
+    }
+
+    /// Remembers which names occurred twice.
+    pub(crate) fn doubled(self, names: Vec<Cow<'a, str>>) -> Self {
+        if names.is_empty() { self } else { Self::Doubled(Box::new(Doubled { members: self, names })) }
+    }
+
+    /// Takes a member out.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Node<'a>> {
+        match self {
+            Self::Few(members) => members.iter().position(|(held, _)| held == name).map(|place| members.remove(place).1),
+            Self::Many(members) => members.remove(name),
+            Self::Doubled(doubled) => doubled.members.remove(name),
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Node<'a>> {
         match self {
             Self::Few(members) => members.iter().find(|(held, _)| held == name).map(|(_, value)| value),
             Self::Many(members) => members.get(name),
+            Self::Doubled(doubled) => doubled.members.get(name),
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Node<'a>> {
+        match self {
+            Self::Few(members) => members.iter_mut().find(|(held, _)| held == name).map(|(_, value)| value),
+            Self::Many(members) => members.get_mut(name),
+            Self::Doubled(doubled) => doubled.members.get_mut(name),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Few(members) => members.len(),
             Self::Many(members) => members.len(),
+            Self::Doubled(doubled) => doubled.members.len(),
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, &Node<'a>)> {
-        let (few, many) = match self {
+    /// The members, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Cow<'a, str>, &mut Node<'a>)> {
+        let mut held = self;
+        while let Self::Doubled(doubled) = held {
+            held = &mut doubled.members;
+        }
+        let (few, many) = match held {
             Self::Few(members) => (Some(members), None),
             Self::Many(members) => (None, Some(members)),
+            Self::Doubled(_) => (None, None),
+        };
+        few.into_iter().flatten().map(|(name, value)| (&*name, value)).chain(many.into_iter().flatten())
+    }
+
+    /// The members, in the order in which they came or in that of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, &Node<'a>)> {
+        let mut held = self;
+        while let Self::Doubled(doubled) = held {
+            held = &doubled.members;
+        }
+        let (few, many) = match held {
+            Self::Few(members) => (Some(members), None),
+            Self::Many(members) => (None, Some(members)),
+            Self::Doubled(_) => (None, None),
         };
         few.into_iter().flatten().map(|(name, value)| (name, value)).chain(many.into_iter().flatten())
+    }
+}
+
+impl Members<'_> {
+    /// Writes them as [`Node::write_canonical`] does, without one of them.
+    pub(crate) fn write_canonical(&self, except: Option<&str>, to: &mut Vec<u8>) {
+        let mut members: Vec<_> = self.iter().filter(|(name, _)| except != Some(name.as_ref())).collect();
+        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        to.push(b'{');
+        for (place, (name, value)) in members.into_iter().enumerate() {
+            if place > 0 {
+                to.push(b',');
+            }
+            write_text(name, to);
+            to.push(b':');
+            value.write_canonical(to);
+        }
+        to.push(b'}');
+    }
+
+    fn detached(self) -> Members<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Few(members) => Members::Few(members.into_iter().map(|(name, value)| (owned(name), value.detached())).collect()),
+            Self::Many(members) => Members::Many(members.into_iter().map(|(name, value)| (owned(name), value.detached())).collect()),
+            Self::Doubled(doubled) => Members::Doubled(Box::new(Doubled {
+                members: doubled.members.detached(),
+                names: doubled.names.into_iter().map(owned).collect(),
+            })),
+        }
     }
 }
 
@@ -131,6 +222,72 @@ impl<'a> Node<'a> {
         if let Self::Object(members) = self { members.get(name) } else { None }
     }
 
+    /// The member of this name, to be changed.
+    pub(crate) fn member_mut(&mut self, name: &str) -> Option<&mut Node<'a>> {
+        if let Self::Object(members) = self { members.get_mut(name) } else { None }
+    }
+
+    /// Takes a member out; `None` if it is not there, or this is no object.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Node<'a>> {
+        if let Self::Object(members) = self { members.remove(name) } else { None }
+    }
+
+    /// Puts a member into an object.
+    pub(crate) fn put(&mut self, name: &'static str, value: Node<'a>) {
+        if let Self::Object(members) = self {
+            members.insert(Cow::Borrowed(name), value);
+        }
+    }
+
+    /// Adds the names that occurred twice in any object of it.
+    pub(crate) fn doubled_names(&self, found: &mut BTreeSet<String>) {
+        match self {
+            Self::List(entries) => entries.iter().for_each(|entry| entry.doubled_names(found)),
+            Self::Object(members) => {
+                if let Members::Doubled(doubled) = members {
+                    found.extend(doubled.names.iter().map(|name| name.as_ref().to_owned()));
+                }
+                members.iter().for_each(|(_, value)| value.doubled_names(found));
+            }
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::Reference => {}
+        }
+    }
+
+    /// As JSON: exact, of its own lifetime, members in the order in which they came.
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Self::Null | Self::Reference => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::String(text.as_ref().to_owned()),
+            Self::List(entries) => Value::Array(entries.iter().map(Node::to_json).collect()),
+            Self::Object(members) => {
+                Value::Object(members.iter().map(|(name, value)| (name.as_ref().to_owned(), value.to_json())).collect())
+            }
+        }
+    }
+
+    /// Writes it as JSON that is the same for the same value: members in the order of their names, no white space.
+    pub(crate) fn write_canonical(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Null | Self::Reference => to.extend(b"null"),
+            Self::Bool(value) => to.extend(value.to_string().bytes()),
+            Self::Number(number) => to.extend(number.to_string().bytes()),
+            Self::Text(text) => write_text(text, to),
+            Self::List(entries) => {
+                to.push(b'[');
+                for (place, entry) in entries.iter().enumerate() {
+                    if place > 0 {
+                        to.push(b',');
+                    }
+                    entry.write_canonical(to);
+                }
+                to.push(b']');
+            }
+            Self::Object(members) => members.write_canonical(None, to),
+        }
+    }
+
     /// Whether JMESPath takes two values for the same.
     pub(crate) fn same(&self, other: &Node<'_>) -> bool {
         match (self, other) {
@@ -156,12 +313,7 @@ impl<'a> Node<'a> {
             Self::Number(number) => Node::Number(number),
             Self::Text(text) => Node::Text(owned(text)),
             Self::List(entries) => Node::List(entries.into_iter().map(Node::detached).collect()),
-            Self::Object(Members::Few(members)) => {
-                Node::Object(Members::Few(members.into_iter().map(|(name, value)| (owned(name), value.detached())).collect()))
-            }
-            Self::Object(Members::Many(members)) => {
-                Node::Object(Members::Many(members.into_iter().map(|(name, value)| (owned(name), value.detached())).collect()))
-            }
+            Self::Object(members) => Node::Object(members.detached()),
             Self::Reference => Node::Reference,
         }
     }
@@ -195,4 +347,8 @@ impl<'a> Node<'a> {
             Variable::Expref(_) => Node::Reference,
         }
     }
+}
+
+fn write_text(text: &str, to: &mut Vec<u8>) {
+    to.extend(Value::String(text.to_owned()).to_string().into_bytes());
 }

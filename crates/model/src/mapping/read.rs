@@ -1,19 +1,21 @@
 //! One body, read with one mapping.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::batch::Entry;
 use super::compile::{Compiled, EventRule, Field, Mapping, Place, Rule};
-use super::content;
-use super::document::{self, Document, Unreadable};
+use super::content::form::percent_decoded;
+use super::document::{Document, Unreadable};
 use super::expression::Found;
 use super::key::{self, Tail};
 use super::node::Node;
 use super::normalize::{ID_BYTES_MAX, Normalizer, Unusable, moment, normalize, scalar_text, split_name};
-use crate::event::{Audit, SCHEMA_VERSION, Warning};
+use crate::event::{self, Audit, SCHEMA_VERSION, Warning};
 use crate::seal::HashKey;
 use crate::source::{Source, Unmatched};
 use crate::{Event, EventId, Identity, RawEventId, Reading, Reason, Received, Time};
@@ -47,15 +49,23 @@ pub struct ReadContext<'a> {
 }
 
 impl Source {
-    /// What a verified request holds. Never empty: a body that cannot be read is a dead letter.
+    /// What a verified request holds: one reading, or one for each entry where the source's bodies are batches. A body that cannot be read is one
+    /// dead letter; only a batch of no entries is nothing.
     pub fn read(&self, request: &Received<'_>, context: &mut ReadContext<'_>) -> Vec<Reading> {
-        let mapping = &self.mapping;
-        let parsed = content::check(request, mapping.content_types.as_deref()).and_then(|()| document::parse(request.body));
-        let mut reader = Reader { source: self, mapping, request, context, document: parsed.as_ref().ok(), warnings: Vec::new() };
-        vec![match &parsed {
-            Ok(document) => reader.read(document),
-            Err(unreadable) => reader.unreadable(unreadable),
-        }]
+        let mut readings = Vec::new();
+        let read = self.mapping.entries(request, &mut |entry, warnings| {
+            let place = u32::try_from(readings.len()).unwrap_or(u32::MAX);
+            readings.push(Reader::new(self, request, &mut *context, &entry, place, warnings).entry(&entry));
+        });
+        match read {
+            Ok(()) => readings,
+            Err(unreadable) => vec![Reader::of_nothing(self, request, context).unreadable(&unreadable)],
+        }
+    }
+
+    /// Whether one request may hold several events.
+    pub fn is_batched(&self) -> bool {
+        self.mapping.batch.is_some()
     }
 
     /// Tells "same key, same content" from "same key, other content", under one mapping version.
@@ -82,6 +92,8 @@ struct Reader<'a, 'c> {
     context: &'a mut ReadContext<'c>,
     /// `None` if the body cannot be read.
     document: Option<&'a Document<'a>>,
+    /// Of a batch: the entry's place, and its own bytes, made when they are asked for.
+    entry: Option<(u32, OnceCell<Vec<u8>>)>,
     warnings: Vec<Warning>,
 }
 
@@ -109,7 +121,50 @@ struct Id {
     fallback: bool,
 }
 
-impl<'a> Reader<'a, '_> {
+impl<'a, 'c> Reader<'a, 'c> {
+    fn new(
+        source: &'a Source,
+        request: &'a Received<'a>,
+        context: &'a mut ReadContext<'c>,
+        entry: &Entry<'a, 'a>,
+        place: u32,
+        warnings: &[Warning],
+    ) -> Self {
+        let (document, entry) = match entry {
+            Entry::Whole(document) => (Some(*document), None),
+            Entry::One(document) => (Some(*document), Some((place, OnceCell::new()))),
+            Entry::Bad(_, canonical) => (None, Some((place, OnceCell::from(canonical.clone())))),
+        };
+        Self { source, mapping: &source.mapping, request, context, document, entry, warnings: warnings.to_vec() }
+    }
+
+    fn of_nothing(source: &'a Source, request: &'a Received<'a>, context: &'a mut ReadContext<'c>) -> Self {
+        Self { source, mapping: &source.mapping, request, context, document: None, entry: None, warnings: Vec::new() }
+    }
+
+    fn entry(&mut self, entry: &Entry<'_, '_>) -> Reading {
+        match entry {
+            Entry::Whole(document) | Entry::One(document) => self.read(document),
+            Entry::Bad(unreadable, _) => self.unreadable(unreadable),
+        }
+    }
+
+    /// What stands for an id that is not there: the body, or the entry.
+    fn bytes(&self) -> &[u8] {
+        match &self.entry {
+            Some((_, bytes)) => bytes.get_or_init(|| self.document.map(Document::canonical).unwrap_or_default()),
+            None => self.request.body,
+        }
+    }
+
+    /// Which entry of a batch it is, where nothing but its bytes is known.
+    fn of_batch(&self) -> Option<event::Entry> {
+        let &(place, _) = self.entry.as_ref()?;
+        let mut content = [0; 16];
+        content.copy_from_slice(&Sha256::digest(self.bytes())[..16]);
+        Some(event::Entry { place, content })
+    }
+
     fn read(&mut self, document: &Document<'_>) -> Reading {
         let vendor_type = self.text(&self.mapping.vendor_type);
         if let Some(reading) = self.duplicates(document, &vendor_type) {
@@ -139,17 +194,24 @@ impl<'a> Reader<'a, '_> {
         // The type may be in a header, which can be read whatever the body is.
         let vendor_type = self.text(&self.mapping.vendor_type);
         let event_type = key::type_for_key(&vendor_type);
-        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.request.body));
-        Reading::DeadLetter { reason: unreadable.reason, message: unreadable.message.clone(), event_type, idempotency_key, partial: None }
+        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.bytes()));
+        Reading::DeadLetter {
+            reason: unreadable.reason,
+            message: unreadable.message.clone(),
+            event_type,
+            idempotency_key,
+            partial: None,
+            entry: self.of_batch(),
+        }
     }
 
     /// Parsers differ in which of two equal names wins, so nothing is read from a document where it matters.
     fn duplicates(&mut self, document: &Document<'_>, vendor_type: &str) -> Option<Reading> {
-        if document.duplicates.is_empty() {
+        let doubled = &document.doubled;
+        if doubled.count == 0 {
             return None;
         }
-        let mapped = document.duplicates.iter().find(|name| self.mapping.names.contains(*name));
-        let message = match mapped {
+        let message = match &doubled.read {
             Some(name) => format!(
                 "The name `{name}` occurs twice in one object of the payload, and the mapping reads it: which one is meant is not known."
             ),
@@ -157,7 +219,7 @@ impl<'a> Reader<'a, '_> {
                 "A name occurs twice in one object of the payload, and the mapping may read it: which one is meant is not known.".to_owned()
             }
             None => {
-                let count = document.duplicates.len();
+                let count = doubled.count;
                 self.warn(
                     "duplicate_name",
                     format!("{count} name(s) occur twice in one object of the payload; the mapping reads none of them."),
@@ -166,8 +228,15 @@ impl<'a> Reader<'a, '_> {
             }
         };
         let event_type = key::type_for_key(vendor_type);
-        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.request.body));
-        Some(Reading::DeadLetter { reason: Reason::Unparseable, message, event_type, idempotency_key, partial: None })
+        let idempotency_key = key::key(&self.source.name, &event_type, &Tail::body(self.bytes()));
+        Some(Reading::DeadLetter {
+            reason: Reason::Unparseable,
+            message,
+            event_type,
+            idempotency_key,
+            partial: None,
+            entry: self.of_batch(),
+        })
     }
 
     fn fits(&mut self, rule: &'a EventRule, vendor_type: &str) -> bool {
@@ -198,7 +267,7 @@ impl<'a> Reader<'a, '_> {
             Some(warning) => format!("No entry of the source's mapping fits this payload (type `{event_type}`). {}", warning.message),
             None => format!("No entry of the source's mapping fits this payload (type `{event_type}`)."),
         };
-        Reading::DeadLetter { reason: Reason::Unmapped, message, event_type, idempotency_key, partial: None }
+        Reading::DeadLetter { reason: Reason::Unmapped, message, event_type, idempotency_key, partial: None, entry: self.of_batch() }
     }
 
     fn event(&mut self, rule: &'a EventRule, vendor_type: &str) -> Reading {
@@ -222,6 +291,7 @@ impl<'a> Reader<'a, '_> {
                 event_type: event.event_type.clone(),
                 idempotency_key: event.idempotency_key.clone(),
                 partial: Some(Box::new(event)),
+                entry: None,
             };
         }
         Reading::Event {
@@ -249,6 +319,7 @@ impl<'a> Reader<'a, '_> {
                 raw_event_ref: self.context.raw_event.to_string(),
                 normalized_event_ref: (self.context.event_id)().to_string(),
                 correlation_id: self.context.correlation_id.to_owned(),
+                entry: self.entry.as_ref().map(|(place, _)| *place),
             },
         }
     }
@@ -382,10 +453,9 @@ impl<'a> Reader<'a, '_> {
 
     /// The configured id where it is there and signed, else the body's hash.
     fn id(&mut self, compiled: Option<&'a Compiled>) -> Id {
-        let request = self.request;
         // Only where it is the key: hashing a body costs as much as checking its signature.
-        let body = || Id { tail: Tail::body(request.body), shown: None, fallback: false };
-        let Some(compiled) = compiled else { return body() };
+        let body = |reader: &Self| Id { tail: Tail::body(reader.bytes()), shown: None, fallback: false };
+        let Some(compiled) = compiled else { return body(self) };
         let signed = match &compiled.place {
             Place::Header(name) => self.context.signed_headers.iter().any(|signed| signed == name),
             // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
@@ -394,7 +464,7 @@ impl<'a> Reader<'a, '_> {
         };
         if !signed {
             self.warn("unsigned_id", format!("{}: is not signed, so the body's hash is the key.", compiled.label));
-            return body();
+            return body(self);
         }
         let text = match self.fetch(compiled) {
             Ok(Fetched::Value(value)) => scalar_text(&value).map(|text| Some(text.into_owned())),
@@ -410,11 +480,11 @@ impl<'a> Reader<'a, '_> {
             }
             Ok(_) => {
                 self.warn("id_missing", format!("{}: is missing, so the body's hash is the key.", compiled.label));
-                body()
+                body(self)
             }
             Err(unusable) => {
                 self.warn("unusable_id", format!("{}: {}, so the body's hash is the key.", compiled.label, unusable.found));
-                body()
+                body(self)
             }
         }
     }
@@ -478,25 +548,4 @@ fn query_parameter(query: &str, name: &str) -> Result<Option<Vec<u8>>, ()> {
     });
     let first = found.next();
     if found.next().is_some() { Err(()) } else { Ok(first) }
-}
-
-/// `+` is a space and `%2B` a plus; what is no escape stands for itself.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escape = bytes.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|digits| hex::decode(digits).ok());
-        match escape {
-            Some(escaped) => {
-                decoded.extend(escaped);
-                at += 3;
-            }
-            None => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    decoded
 }

@@ -35,15 +35,14 @@ pub struct ValueDef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// `datetime`: how it is written: `s`, `ms`, `us`, `ns` (a number since 1970), `rfc3339`, `rfc2822`, `http-date`, `date-time`.
-    /// `money`: `minor` where it counts cents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// `datetime` with `unit = "date-time"`: whose clock it is: `Europe/London`. Default `UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// `money` with `unit = "minor"`: the currency's code, as an expression: `currency`, or `'EUR'`.
+    /// `money`: it counts the smallest unit of this currency (cents); an expression that gives its code: `currency`, or `'EUR'`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub currency: Option<String>,
+    pub minor: Option<String>,
     /// `money`: the sign before the cents, `.` or `,`, where texts could mean either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal: Option<String>,
@@ -123,10 +122,10 @@ impl<'de> Deserialize<'de> for TypeDef {
     }
 }
 
-/// Questions and answers of a form, as they come: each becomes an attribute `answer_…`, named after its question.
+/// Questions and answers of a form, as they come: each becomes an attribute `answer_…`, named after its question. At most 100.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswersDef {
-    /// JMESPath over the payload; a list with an entry for each question.
+    /// JMESPath over the payload: a list with an entry for each question, or an object whose names are the questions.
     pub from: String,
     /// JMESPath over an entry: the question. Default `label`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,4 +133,7 @@ pub struct AnswersDef {
     /// JMESPath over an entry: the answer. Default `value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Questions that are mapped elsewhere; compared word by word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
 }

@@ -73,7 +73,7 @@ fn reading_json(reading: &Reading, source: &Source, routes: &Routes) -> Value {
         Reading::Ignored { event_type, idempotency_key } => {
             json!({ "result": "ignored", "event_type": event_type, "idempotency_key": idempotency_key })
         }
-        Reading::DeadLetter { reason, message, event_type, idempotency_key, partial } => json!({
+        Reading::DeadLetter { reason, message, event_type, idempotency_key, partial, entry: _ } => json!({
             "result": "dead_letter", "reason": reason, "message": message, "remedy": reason.remedy(), "event_type": event_type,
             "idempotency_key": idempotency_key, "partial": partial.as_deref().map(|event| json!({ "identity": event.identity, "attributes": event.attributes })),
         }),

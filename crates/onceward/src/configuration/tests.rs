@@ -28,13 +28,14 @@ fn annotated() -> (tempfile::TempDir, String) {
     (folder, text)
 }
 
-/// The same with every setting that stands at its default written out. `auth` and `tokens` are there as examples already; where nobody says `admin`, a worker
+/// The same with every setting that stands at its default written out. `auth` and `tokens` are there as examples already, `answer` is one; where nobody says `admin`, a worker
 /// has another.
 fn written_out(text: &str) -> String {
     let setting = |line: &str| {
         let name: String = line.strip_prefix("# ")?.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
         let rest = line.strip_prefix("# ")?.strip_prefix(&name)?.trim_start();
-        (!name.is_empty() && rest.starts_with("= ") && !["auth", "tokens", "admin"].contains(&name.as_str())).then(|| line[2..].to_owned())
+        (!name.is_empty() && rest.starts_with("= ") && !["auth", "tokens", "admin", "answer"].contains(&name.as_str()))
+            .then(|| line[2..].to_owned())
     };
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
@@ -65,7 +66,15 @@ fn every_default_in_the_annotated_file_is_the_codes_default() {
             .values()
             .map(|held| {
                 let source = &held.source;
-                format!("{} {} {} {} {}", source.trust, source.body_max, source.empty_answer, source.retired, source.mapping_text())
+                format!(
+                    "{} {} {:?} {} {} {}",
+                    source.trust,
+                    source.body_max,
+                    source.answer,
+                    source.gzip,
+                    source.retired,
+                    source.mapping_text()
+                )
             })
             .collect();
         format!("{:#?} {sources:#?}", configuration)

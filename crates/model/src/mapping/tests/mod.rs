@@ -1,5 +1,6 @@
 //! Readings of whole requests.
 
+mod batch;
 mod content;
 mod golden;
 mod keys;
