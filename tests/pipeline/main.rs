@@ -1,6 +1,7 @@
 //! The whole way with real parts: the executable as a process of its own, real sockets, and a CRM that misbehaves on request.
 
 mod bad_inputs;
+mod bad_meaning;
 mod commands;
 mod dead_letters;
 mod exactness;
@@ -8,4 +9,5 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod rejected;
 mod secrecy;

@@ -13,6 +13,7 @@ mod pages;
 mod probes;
 mod problem;
 mod raw;
+mod rejected;
 mod remap;
 mod replays;
 mod spelled;
@@ -34,6 +35,7 @@ pub use access::{Role, Token};
 pub use gauges::{LedgerGauges, refresh_gauges};
 pub use listen::serve;
 pub use probes::{Probes, probes};
+pub use rejected::{Recheck, Rechecked};
 pub use replays::resume_replays;
 
 /// Tells the time; `crates/onceward` owns the clock.
@@ -59,6 +61,8 @@ pub struct Console {
     pub identifier_trust: BTreeMap<String, u8>,
     /// What identities are hashed with: the same key as at the door.
     pub hash_key: HashKey,
+    /// What looks at a refused request again, where this process has the door.
+    pub recheck: Option<Recheck>,
     /// Who may come in. Nobody can while this is empty.
     pub tokens: Vec<Token>,
     /// The time.

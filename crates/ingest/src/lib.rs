@@ -6,9 +6,11 @@
 
 mod admit;
 mod body;
+mod budget;
 mod chance;
 mod commit;
 mod correlation;
+mod drift;
 mod framing;
 mod gone;
 mod guard;
@@ -16,6 +18,7 @@ mod gzip;
 mod limits;
 mod problem;
 mod ready;
+mod recheck;
 mod rejected;
 mod serve;
 mod webhook;
@@ -38,6 +41,7 @@ pub use correlation::correlation_id;
 pub use limits::Limits;
 pub use problem::Problem;
 pub use ready::readiness;
+pub use recheck::{NotRechecked, Rechecked};
 pub use serve::serve;
 
 /// The time.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::commit::Committer;
+use crate::drift::Watcher;
 use crate::guard::{Guard, Patience};
 use crate::rejected::Keeper;
 use crate::webhook::{self, Room};
@@ -39,7 +40,8 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future
     let limits = door.limits;
     let (committer, committing) = Committer::start(door.store.clone(), door.queue.clone(), door.now.clone(), &limits);
     let (keeper, keeping) = Keeper::start(door.store.clone(), door.now.clone(), limits.rejected_rate, limits.rejected);
-    let room = Arc::new(Room::new(door, committer, keeper));
+    let (watcher, watching) = Watcher::start(door.store.clone(), door.now.clone());
+    let room = Arc::new(Room::new(door, committer, keeper, watcher));
     let (stop, stopped) = watch::channel(());
     let mut entrance = Entrance { room, stopped, turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)), connections: JoinSet::new() };
     let (leave, left) = (entrance.room.clone(), limits.leave);
@@ -79,7 +81,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future
         tracing::warn!(connections = connections.len(), "connections that did not end in time were cut");
         connections.shutdown().await;
     }
-    let _ = timeout(LAST_COMMIT, async { (committing.await, keeping.await) }).await;
+    let _ = timeout(LAST_COMMIT, async { (committing.await, keeping.await, watching.await) }).await;
 }
 
 /// Where connections come in.

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use crate::admit::{Admitted, Refused};
 use crate::chance::Nonces;
 use crate::commit::{Committer, NotCommitted, NotTaken};
+use crate::drift::{Seen, Watcher};
 use crate::gone::Gone;
 use crate::gzip::{self, Coding};
 use crate::ready::Readiness;
@@ -33,6 +34,7 @@ pub(crate) struct Room {
     pub(crate) door: Arc<Door>,
     committer: Committer,
     keeper: Keeper,
+    watcher: Watcher,
     gone: Gone,
     readiness: Readiness,
     /// Told to stop: each connection ends with its next answer.
@@ -43,11 +45,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper) -> Self {
+    pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper, watcher: Watcher) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let (in_flight, held) = (permits(door.limits.in_flight), permits(door.limits.held_bytes / 1024));
         let (gone, readiness, nonces) = (Gone::default(), Readiness::default(), Nonces::default());
-        Self { door, committer, keeper, gone, readiness, leaving: AtomicBool::new(false), nonces, in_flight, held }
+        Self { door, committer, keeper, watcher, gone, readiness, leaving: AtomicBool::new(false), nonces, in_flight, held }
     }
 
     /// From now on whoever asks is told that another process is to be preferred.
@@ -200,6 +202,7 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
         }
     };
     let correlation_id = tracing::enabled!(tracing::Level::DEBUG).then(|| intake.raw.correlation_id.clone());
+    let watched = room.watcher.wants(&gate.source.name, body, &intake.events);
     // Nothing is awaited between the body's last byte and this: a client that leaves now has been heard.
     let answered = room.committer.submit(intake, Some(held)).map_err(|not_taken| match not_taken {
         NotTaken::Full => Problem::Busy,
@@ -210,6 +213,9 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
         Ok(Ok(Err(NotCommitted::Unavailable)) | Err(_)) | Err(_) => return Err(Problem::Unavailable),
         Ok(Ok(Err(NotCommitted::Refused))) => return Err(Problem::Internal),
     };
+    if let Some(types) = watched {
+        room.watcher.look(Seen { source: Arc::clone(&gate.source), types, target: target.to_owned(), headers, body: body.clone() });
+    }
     count(&gate.source.name, result(&events));
     if let Some(correlation_id) = correlation_id {
         log(door, &gate.source.name, &correlation_id, &events);

@@ -6,8 +6,10 @@
 //! over the very code that runs in production.
 
 pub mod destination;
+pub mod drift;
 pub mod event;
 pub mod failure;
+pub mod handshake;
 pub mod id;
 pub mod intake;
 pub mod mapping;

@@ -19,12 +19,14 @@ macro_rules! again {
 }
 
 mod columns;
+mod drift;
 mod error;
 mod intake;
 pub mod memory;
 mod migration;
 mod people;
 mod postgres;
+mod rejected;
 pub mod rows;
 mod sqlite;
 mod tx;
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 use model::{DeliveryId, IdGenerator, Time};
 
+pub use drift::DriftRow;
 pub use error::Error;
 pub use intake::Scratch;
 pub use people::audit_hash;

@@ -2,6 +2,7 @@
 
 pub(crate) mod openapi;
 pub(crate) mod read;
+pub(crate) mod sources;
 pub(crate) mod write;
 
 use axum::Router;
@@ -30,6 +31,10 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/destinations", get(read::destinations))
         .route("/destinations/{name}/pause", post(write::pause))
         .route("/destinations/{name}/resume", post(write::resume))
+        .route("/sources", get(sources::list))
+        .route("/sources/{name}/drift", get(sources::drift))
+        .route("/sources/{name}/rejected", get(sources::rejected))
+        .route("/sources/{name}/rejected/retry", post(sources::retry))
         .route("/audit", get(read::audit))
         .route("/rejected", get(read::rejected))
         .route("/openapi.json", get(openapi::document))

@@ -33,6 +33,7 @@ pub(crate) fn console(store: Store, clock: &Arc<AtomicI64>) -> Console {
         sources: BTreeMap::new(),
         routes: Arc::default(),
         identifier_trust: BTreeMap::new(),
+        recheck: None,
         tokens: Role::ALL.into_iter().map(|role| Token::new(role.as_str(), role, role.as_str())).collect(),
         now: Arc::new(move || Time(time.load(Ordering::Relaxed))),
         metrics: Arc::new(|| "onceward_build_info 1\n".to_owned()),

@@ -19,6 +19,7 @@ mod normalize;
 mod path;
 mod phone;
 mod read;
+mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -61,6 +61,7 @@ pub fn console(configuration: &Configuration, store: Store, queue: Queue, tokens
         sources: configuration.sources.iter().map(|(name, held)| (name.clone(), Arc::clone(&held.source))).collect(),
         routes: Arc::clone(&configuration.routes),
         identifier_trust: configuration.identifier_trust(),
+        recheck: None,
         hash_key: configuration.hash_key(),
         tokens,
         now: Arc::new(clock::now),

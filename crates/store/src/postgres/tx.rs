@@ -9,6 +9,7 @@
 mod known;
 
 mod intake;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 

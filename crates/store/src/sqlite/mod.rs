@@ -33,8 +33,10 @@ const STATEMENTS: usize = 200;
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
 /// Every migration, oldest first. A name never changes its text.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql"), additive: false }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql"), additive: false },
+    Migration { name: "0002_drift", text: include_str!("../../../../migrations/sqlite/0002_drift.sql"), additive: true },
+];
 
 /// An open ledger file.
 #[derive(Clone)]

@@ -1,6 +1,8 @@
 //! One writing transaction on SQLite. Each statement is prepared once and run for row after row: nothing is between us and the
 //! database but a call.
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
