@@ -92,6 +92,7 @@ const OVER_THE_BODY: &[Line] = &[
     Line { preset: "paystack", header: "x-paystack-signature", hash: hmac_sha512, ..HEX },
     Line { preset: "picqer", header: "x-picqer-signature", ..BASE64 },
     Line { preset: "primer", header: "x-signature-primary", ..BASE64 },
+    Line { preset: "printful", header: "x-pf-webhook-signature", key: Key::Hex, ..HEX },
     Line { preset: "pusher", header: "x-pusher-signature", ..HEX },
     Line { preset: "quickbooks", header: "intuit-signature", ..BASE64 },
     Line { preset: "sendbird", header: "x-sendbird-signature", ..HEX },

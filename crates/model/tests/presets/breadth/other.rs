@@ -27,6 +27,7 @@ fn standard_webhooks() -> Vec<Row> {
         ("increase", "webhook", "webhook-id", "whsec_"),
         ("lithic", "webhook", "webhook-id", "whsec_"),
         ("loops", "webhook", "webhook-id", "whsec_"),
+        ("novu", "svix", "svix-id", "whsec_"),
         ("openai", "webhook", "webhook-id", "whsec_"),
         ("polar", "webhook", "webhook-id", "polar_whs_"),
         ("render", "webhook", "webhook-id", "whsec_"),
