@@ -15,6 +15,7 @@ pub use answer::{Answer, AnswerDef};
 pub(crate) use over::{MappingDef, RuleDef};
 pub use value::{AnswersDef, TypeDef, ValueDef};
 
+use crate::fetch::{FetchDef, FetchedDef};
 use crate::handshake::{Handshake, HandshakeDef};
 use crate::mapping::Mapping;
 use crate::preset::{preset, presets};
@@ -144,6 +145,11 @@ pub struct SourceDef {
     pub region: Option<String>,
     /// The source once existed: answered with 503, never with 404, because some vendors switch off at once on 404.
     pub retired: Option<bool>,
+    /// How the vendor is asked for objects of which it pushes only the id: `client` and what it needs (see the configuration).
+    pub fetch: Option<toml::Table>,
+    /// How such objects are read, by the names that `fetch` of an entry uses.
+    #[serde(default)]
+    pub fetched: BTreeMap<String, FetchedDef>,
 }
 
 /// One entry of `events`.
@@ -167,6 +173,9 @@ pub struct EventDef {
     /// How `occurred_at` is written; the same as `unit` in its table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at_unit: Option<String>,
+    /// The push says only which object it is about: what is to be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchDef>,
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
@@ -200,6 +209,8 @@ pub struct Source {
     pub gzip: bool,
     /// It once existed: answered with 503.
     pub retired: bool,
+    /// How the vendor is asked for objects: the preset's words with the source's own over them.
+    pub fetch: Option<toml::Table>,
     pub(crate) mapping: Mapping,
 }
 
@@ -232,6 +243,7 @@ impl Source {
                 public_url: def.public_url.clone(),
                 gzip: def.gzip.or(base.gzip).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
+                fetch: laid_over(base.fetch.as_ref(), def.fetch.as_ref()),
                 mapping,
             }),
             _ => Err(problems),
@@ -264,6 +276,11 @@ impl Source {
     /// The mapping that is in force, preset included: JSON text, the same for the same mapping.
     pub fn mapping_text(&self) -> &str {
         &self.mapping.text
+    }
+
+    /// The kinds of object that are fetched from the vendor, each with a mapping of its own.
+    pub fn fetches(&self) -> impl Iterator<Item = &str> {
+        self.mapping.fetched.keys().map(String::as_str)
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of [`Source::mapping_text`].
@@ -349,6 +366,13 @@ fn scheme(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Opt
             None
         }
     }
+}
+
+/// One table over another, where there is any.
+fn laid_over(under: Option<&toml::Table>, over: Option<&toml::Table>) -> Option<toml::Table> {
+    let mut table = under.or(over)?.clone();
+    overlay(&mut table, over.cloned().unwrap_or_default());
+    Some(table)
 }
 
 fn handshake(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Option<Handshake> {

@@ -18,6 +18,7 @@ macro_rules! again {
     }};
 }
 
+mod catch_up;
 mod columns;
 mod drift;
 mod error;
@@ -42,12 +43,13 @@ use std::time::Duration;
 
 use model::{DeliveryId, IdGenerator, Time};
 
+pub use catch_up::{AskedCatchUp, CatchUpRow, CatchUpState, Listing, NewCatchUp, PageEnd, SCHEDULE};
 pub use drift::DriftRow;
 pub use error::Error;
 pub use intake::Scratch;
 pub use people::audit_hash;
 pub use types::*;
-pub use work::{Advanced, Call, Ended, Entry, Finished, Kind, Work};
+pub use work::{Advanced, Call, Ended, Enriching, Entry, Finished, Kind, Work};
 
 use postgres::Postgres;
 use sqlite::Sqlite;

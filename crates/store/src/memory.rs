@@ -1,6 +1,8 @@
 //! The memory arm: the same tables as plain maps, for simulation and for comparing the databases against. A method is the
 //! statement of the same name on SQLite, and as short as it can be read.
 
+mod catch_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,12 +10,14 @@ use model::destination::Destination;
 use model::drift::Learned;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, DeliveryId, EventId, RecordId, RejectedId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
+use crate::catch_up::CatchUpRow;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
+    hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -45,6 +49,8 @@ pub struct Tables {
     pub destinations: BTreeMap<String, Destination>,
     /// Oldest first.
     pub audit: Vec<AuditEntry>,
+    /// By id.
+    pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
     /// By source and event type.
     pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
@@ -126,6 +132,17 @@ impl Tx {
             (held.ignored, held.fallback_key) = (event.ignored, event.fallback_key);
             held.warnings.clone_from(&event.warnings);
             held.normalized.clone_from(&event.normalized);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn make_whole(&mut self, events: &[Whole]) -> Result<(), Error> {
+        for whole in events {
+            if let Some(held) = self.0.events.get_mut(&whole.event) {
+                held.mapping_version.clone_from(&whole.mapping_version);
+                held.ignored = whole.ignored;
+                held.normalized.clone_from(&whole.normalized);
+            }
         }
         Ok(())
     }
@@ -326,13 +343,9 @@ impl Tx {
         Ok(self.0.deliveries.get(&id).cloned())
     }
 
-    pub(crate) fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
-        Ok(self
-            .0
-            .deliveries
-            .range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX))
-            .map(|(_, delivery)| delivery.clone())
-            .collect())
+    pub(crate) fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Result<Vec<Delivery>, Error> {
+        let of = |event: &EventId| self.0.deliveries.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(events.iter().flat_map(of).map(|(_, delivery)| delivery.clone()).collect())
     }
 
     pub(crate) fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {

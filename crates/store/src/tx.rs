@@ -9,7 +9,8 @@ use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, RejectedId, Ti
 use serde_json::Value;
 
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::catch_up::CatchUpRow;
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
 use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
@@ -65,6 +66,7 @@ on_each! {
     fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
     fn insert_intake(&mut self, raws: &[RawEvent], events: &[Event], deliveries: &[Delivery], wake: &BTreeSet<RecordId>, now: Time) -> ();
     fn update_event(&mut self, event: &Event) -> ();
+    fn make_whole(&mut self, events: &[Whole]) -> ();
     fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> ();
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
@@ -87,7 +89,7 @@ on_each! {
     fn hold_destination(&mut self, name: &str) -> Option<Destination>;
     fn put_destination(&mut self, name: &str, state: &Destination) -> ();
     fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;
-    fn deliveries_of(&mut self, event: EventId) -> Vec<Delivery>;
+    fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Vec<Delivery>;
     fn reopen(&mut self, id: DeliveryId, now: Time) -> ();
     fn event(&mut self, id: EventId) -> Option<Event>;
     fn forget_dead_letter(&mut self, id: DeliveryId) -> ();
@@ -97,6 +99,11 @@ on_each! {
     fn put_drift(&mut self, source: &str, event_type: &str, learned: &Learned, now: Time) -> ();
     fn audit_tail(&mut self) -> Option<(i64, Vec<u8>)>;
     fn insert_audit(&mut self, seq: i64, at: Time, words: [&str; 3], detail: &str, hash: &[u8]) -> ();
+    fn insert_catch_up(&mut self, new: &CatchUpRow) -> ();
+    fn open_catch_ups(&mut self, source: &str) -> Vec<CatchUpRow>;
+    fn put_catch_up(&mut self, held: &CatchUpRow) -> ();
+    fn last_catch_up(&mut self, source: &str) -> (Option<Time>, Option<Time>);
+    fn count_correlated(&mut self, correlation: &str) -> u64;
     fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Looked;
 }
 

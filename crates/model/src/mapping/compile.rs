@@ -2,13 +2,14 @@
 
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::answers::Answers;
 use super::expression::Expression;
+use super::fetched;
 use super::key::is_event_type;
 use super::node::Node;
 use super::normalize::Normalizer;
@@ -41,6 +42,8 @@ pub(crate) struct Mapping {
     /// The id where no rule fits.
     pub(crate) id: Option<Compiled>,
     pub(crate) rules: Vec<Rule>,
+    /// How fetched objects are read, by kind.
+    pub(crate) fetched: BTreeMap<String, FetchedRule>,
     /// Attributes whose values may differ between copies of one event.
     pub(crate) volatile: BTreeSet<String>,
     /// Names of the payload's members that any expression reads …
@@ -64,10 +67,27 @@ pub(crate) struct EventRule {
     pub(crate) event_type: Compiled,
     pub(crate) id: Option<Compiled>,
     pub(crate) occurred_at: Option<Compiled>,
+    pub(crate) fetch: Option<FetchRule>,
     pub(crate) fields: Vec<(Field, Compiled)>,
     pub(crate) answers: Option<Answers>,
     /// Where it is written: `events.0`, or `preset`.
     pub(crate) key: String,
+}
+
+/// What is to be fetched before such an event can go on.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchRule {
+    pub(crate) object: String,
+    pub(crate) id: Compiled,
+    pub(crate) with: Vec<(String, Compiled)>,
+}
+
+/// How one kind of fetched object is read.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchedRule {
+    pub(crate) updated_at: Option<Compiled>,
+    /// Its fields are read as an event's are.
+    pub(crate) rule: EventRule,
 }
 
 /// What a canonical name stands for.
@@ -137,10 +157,13 @@ impl Mapping {
         let id = def.id.as_ref().and_then(|id| work.value("id", "id", id, Normalizer::Text));
         let occurred_at = def.occurred_at.as_ref().and_then(|at| work.moment("occurred_at", at, None));
         let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
+        let fetched =
+            def.fetched.iter().filter_map(|(object, def)| Some((object.clone(), fetched::compile(&mut work, object, def)?))).collect();
         let parse = work.parse(&def.parse);
         let batch = def.batch.as_deref().and_then(|path| work.path("batch", path));
         work.check_batch(&def, &rules);
         work.check_rules(&def);
+        fetched::check(&mut work, &def);
         let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
         let (mut names, reads_any_name) = names(&vendor_type, &rules);
         names.extend(parse.iter().chain(&batch).flat_map(Path::names).cloned());
@@ -160,6 +183,7 @@ impl Mapping {
             vendor_type,
             id,
             rules,
+            fetched,
             volatile,
             names,
             reads_any_name,
@@ -205,7 +229,8 @@ fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     for rule in rules {
         if let Rule::Event(rule) = rule {
             let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
-            let values = values.chain(rule.fields.iter().map(|(_, value)| value));
+            let fetch = rule.fetch.iter().flat_map(|fetch| fetch.with.iter().map(|(_, value)| value).chain([&fetch.id]));
+            let values = values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value));
             values.for_each(|value| {
                 if let Place::Expression(expression) = &value.place {
                     read(expression);
@@ -221,13 +246,13 @@ fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     (names, any || any_answer)
 }
 
-struct Work<'a> {
+pub(super) struct Work<'a> {
     problems: &'a mut Vec<Problem>,
     region: Option<&'a str>,
 }
 
 impl Work<'_> {
-    fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem::new(key, message, remedy));
     }
 
@@ -273,7 +298,7 @@ impl Work<'_> {
         }
     }
 
-    fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
+    pub(super) fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
         let when = def.when.as_deref().and_then(|text| self.expression(&format!("{key}.when"), text));
         let event_type = self.event_type(&format!("{key}.type"), &def.event_type.0);
         let own_id = def.id.as_ref().and_then(|id| self.value(&format!("{key}.id"), "id", id, Normalizer::Text));
@@ -301,6 +326,7 @@ impl Work<'_> {
             event_type: event_type?,
             id: own_id.or_else(|| id.cloned()),
             occurred_at: own_at.or_else(|| occurred_at.cloned()),
+            fetch: def.fetch.as_ref().and_then(|fetch| fetched::fetch(self, key, fetch)),
             fields,
             answers,
             key: key.to_owned(),
@@ -336,7 +362,7 @@ impl Work<'_> {
         }
     }
 
-    fn moment(&mut self, key: &str, def: &ValueDef, unit: Option<&str>) -> Option<Compiled> {
+    pub(super) fn moment(&mut self, key: &str, def: &ValueDef, unit: Option<&str>) -> Option<Compiled> {
         let mut def = def.clone();
         if let Some(unit) = unit {
             if def.unit.as_deref().is_some_and(|own| own != unit) {

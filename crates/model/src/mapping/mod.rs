@@ -14,6 +14,7 @@ mod document;
 mod evaluate;
 pub mod explain;
 mod expression;
+mod fetched;
 
 mod forms;
 mod functions;
@@ -31,6 +32,7 @@ pub(crate) mod tests;
 pub use batch::ENTRIES_MAX;
 pub(crate) use compile::Mapping;
 pub use document::NODES_MAX;
+pub use fetched::Refused;
 pub use key::KEY_BYTES_MAX;
 pub use read::ReadContext;
 

@@ -68,13 +68,18 @@ impl Source {
 
     /// Tells "same key, same content" from "same key, other content", under one mapping version.
     ///
-    /// Over type, identity and attributes. Not over `occurred_at`, which may be the time of receipt and so differ
+    /// Over type, identity, attributes and what is to be fetched. Not over `occurred_at`, which may be the time of receipt and so differ
     /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
     pub fn content_hash(&self, event: &Event) -> [u8; 16] {
         let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
         let mut content = Vec::with_capacity(CONTENT_BYTES);
+        let said = (&event.event_type, &event.identity, attributes);
         // As in `prepare`: there is nothing in it that JSON cannot say.
-        if serde_json::to_writer(&mut content, &(&event.event_type, &event.identity, attributes)).is_err() {
+        let written = match &event.fetch {
+            None => serde_json::to_writer(&mut content, &said),
+            Some(fetch) => serde_json::to_writer(&mut content, &(said, &fetch.object, &fetch.id, &fetch.with)),
+        };
+        if written.is_err() {
             content.clear();
         }
         let mut hash = [0; 16];
@@ -84,14 +89,14 @@ impl Source {
 }
 
 pub(super) struct Reader<'a, 'c> {
-    source: &'a Source,
+    pub(super) source: &'a Source,
     pub(super) mapping: &'a Mapping,
-    request: &'a Received<'a>,
-    context: &'a mut ReadContext<'c>,
+    pub(super) request: &'a Received<'a>,
+    pub(super) context: &'a mut ReadContext<'c>,
     /// `None` if the body cannot be read.
-    document: Option<&'a Document<'a>>,
+    pub(super) document: Option<&'a Document<'a>>,
     /// Of a batch: the entry's place, and its own bytes, made when they are asked for.
-    entry: Option<(u32, OnceCell<Vec<u8>>)>,
+    pub(super) entry: Option<(u32, OnceCell<Vec<u8>>)>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -276,6 +281,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let id = self.event_key(rule, &event, said_when, &mut refusals);
         event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
         event.event_id = format!("{}:{}", self.source.name, id.shown.as_deref().unwrap_or(id.tail.as_str()));
+        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.to_fetch(fetch, &mut refusals));
         if !refusals.is_empty() {
             return Reading::DeadLetter {
                 reason: Reason::SchemaMismatch,
@@ -305,6 +311,8 @@ impl<'a, 'c> Reader<'a, 'c> {
             identity: Identity::default(),
             attributes: Default::default(),
             routing: Vec::new(),
+            fetch: None,
+            fetched: None,
             mapping_version: self.mapping.version.clone(),
             audit: Audit {
                 received_at: self.context.received_at,
@@ -383,7 +391,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// What a form asked, beside the fields.
-    fn answers(&mut self, answers: &'a Answers, event: &mut Event) {
+    pub(super) fn answers(&mut self, answers: &'a Answers, event: &mut Event) {
         let Some(document) = self.document else { return };
         let found = answers.from.evaluate(document).and_then(|form| answers.of(&form));
         match found {
@@ -422,7 +430,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         Value::String(text)
     }
 
-    fn place(&mut self, field: &Field, outcome: Outcome, event: &mut Event) {
+    pub(super) fn place(&mut self, field: &Field, outcome: Outcome, event: &mut Event) {
         let value = match outcome {
             Outcome::Absent => return,
             Outcome::Clear => Value::Null,

@@ -12,7 +12,7 @@ const VALUES_MAX: usize = 1_000;
 
 impl Work<'_> {
     /// Compiles a value. `plain` is what is made of it where it has no `as`.
-    pub(super) fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
+    pub(in crate::mapping) fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
         let (place, shown) = self.place(key, def)?;
         let how = self.normalizer(key, def, plain)?;
         self.check_options(key, def, &how, &place);
