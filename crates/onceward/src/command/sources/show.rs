@@ -147,7 +147,7 @@ fn told(facts: &Facts, named: &[String], host: &str) -> String {
     }
     text.push_str("\nWhat your source may say otherwise\n");
     for (key, words) in KEYS {
-        text.push_str(&format!("  {key:<14}{words}\n"));
+        text.push_str(&format!("  {key:<15}{words}\n"));
     }
     let name = named.first().map_or(facts.name.as_str(), String::as_str);
     text.push_str(&format!("\n{}\nOr:  onceward sources new --preset {}", block(facts, name), facts.name));
