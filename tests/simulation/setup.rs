@@ -113,7 +113,7 @@ pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Source>) {
 }
 
 pub fn gate(source: Source) -> Gate {
-    let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()]).unwrap();
+    let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()], None).unwrap();
     Gate { source: Arc::new(source), verifier }
 }
 

@@ -296,7 +296,7 @@ impl World {
             let target = format!("/webhooks/{}", said.source);
             let unsigned = Received { method: "POST", target: &target, headers: &[], body: &body };
             let headers: Vec<(String, Vec<u8>)> =
-                gate.verifier.sign(&unsigned, now).unwrap().into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+                gate.verifier.sign(&unsigned, now).unwrap().headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
             let received = Received { headers: &headers, ..unsigned };
             let mut nonce = [0; 12];
             nonce[..8].copy_from_slice(&self.dice.roll().to_le_bytes());

@@ -58,6 +58,15 @@ pub enum Auth {
         /// The app's consumer secret.
         client_secret: Secret,
     },
+    /// An OAuth refresh token that stays the same when it is used.
+    RefreshToken {
+        /// The app's client id.
+        client_id: String,
+        /// The app's client secret.
+        client_secret: Secret,
+        /// What access tokens are given out for.
+        refresh_token: Secret,
+    },
     /// An assertion signed with our own key, for a user who was authorized beforehand.
     JwtBearer {
         /// The app's consumer key.
@@ -97,6 +106,10 @@ impl Auth {
             Self::ClientCredentials { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
             Self::ClientCredentials { client_secret, .. } if client_secret.0.trim().is_empty() => missing("client_secret"),
             Self::ClientCredentials { .. } => Ok(()),
+            Self::RefreshToken { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
+            Self::RefreshToken { client_secret, .. } if client_secret.0.trim().is_empty() => missing("client_secret"),
+            Self::RefreshToken { refresh_token, .. } if refresh_token.0.trim().is_empty() => missing("refresh_token"),
+            Self::RefreshToken { .. } => Ok(()),
             Self::JwtBearer { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
             Self::JwtBearer { username, .. } if username.trim().is_empty() => missing("username"),
             Self::JwtBearer { audience, .. } if !audience.starts_with("https://") => {
@@ -106,7 +119,18 @@ impl Auth {
         }
     }
 
-    /// Spells the OAuth token request of RFC 6749 (client credentials in a Basic header) or RFC 7523 (signed assertion).
+    /// What of it must never be shown.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Bearer { token } => vec![token.clone()],
+            Self::ClientCredentials { client_secret, .. } => vec![client_secret.clone()],
+            Self::RefreshToken { client_secret, refresh_token, .. } => vec![client_secret.clone(), refresh_token.clone()],
+            Self::JwtBearer { private_key_pem, .. } => vec![private_key_pem.clone()],
+        }
+    }
+
+    /// Spells the OAuth token request of RFC 6749 (client credentials in a Basic header; a refresh token, with them in the form, which all
+    /// vendors that give out such tokens take) or RFC 7523 (signed assertion).
     ///
     /// # Errors
     ///
@@ -121,6 +145,14 @@ impl Auth {
                 let basic = STANDARD.encode(format!("{client_id}:{}", client_secret.reveal()));
                 request.headers.push(("authorization".to_owned(), format!("Basic {basic}")));
                 request.body = form(&[("grant_type", "client_credentials")]);
+            }
+            Self::RefreshToken { client_id, client_secret, refresh_token } => {
+                request.body = form(&[
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", refresh_token.reveal()),
+                    ("client_id", client_id),
+                    ("client_secret", client_secret.reveal()),
+                ]);
             }
             Self::Bearer { .. } => {
                 return Err(Failure::new(Class::Auth, Scope::Destination, "auth_kind", "a fixed token is not asked for"));

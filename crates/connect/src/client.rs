@@ -72,6 +72,9 @@ pub enum SettingsError {
     /// The API's version is malformed or too old.
     #[error("api_version: {0}")]
     ApiVersion(String),
+    /// What a vendor's client is to list or read is too much, or is malformed.
+    #[error("accounts: {0}")]
+    Accounts(String),
     /// The timeout is out of bounds.
     #[error("call_timeout: write a span from 1s to 10m")]
     CallTimeout,
@@ -265,8 +268,10 @@ fn suits(kind: Kind, auth: &Auth) -> Result<(), SettingsError> {
     let other = |text: &str| Err(SettingsError::Auth(text.to_owned()));
     match (kind, auth) {
         (Kind::Salesforce, Auth::ClientCredentials { .. } | Auth::JwtBearer { .. }) | (Kind::Hubspot, Auth::Bearer { .. }) => Ok(()),
-        (Kind::Salesforce, Auth::Bearer { .. }) => other("Salesforce takes `client_credentials` or `jwt_bearer`"),
-        (Kind::Hubspot, Auth::ClientCredentials { .. } | Auth::JwtBearer { .. }) => {
+        (Kind::Salesforce, Auth::Bearer { .. } | Auth::RefreshToken { .. }) => {
+            other("Salesforce takes `client_credentials` or `jwt_bearer`")
+        }
+        (Kind::Hubspot, Auth::ClientCredentials { .. } | Auth::RefreshToken { .. } | Auth::JwtBearer { .. }) => {
             other("HubSpot takes `bearer`, with the token of a private app")
         }
     }

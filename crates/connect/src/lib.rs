@@ -13,6 +13,7 @@ mod client;
 mod connector;
 pub mod crm;
 mod transport;
+pub mod vendor;
 mod wire;
 
 pub use auth::{Auth, Secret, Token};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fetch::{Fetch, Fetched, OBJECT_ID};
 use crate::{Reason, Time};
 
 /// The version of the canonical event's shape.
@@ -32,6 +33,12 @@ pub struct Event {
     /// Where it goes. Filled in by routing.
     #[serde(default)]
     pub routing: Vec<Routing>,
+    /// What is still to be fetched, of an event that came as nothing but an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Fetch>,
+    /// What was fetched, of such an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<Fetched>,
     /// Hash of the mapping's text that made this event.
     pub mapping_version: String,
     /// Where it came from.
@@ -116,7 +123,7 @@ impl Mode {
 /// One thing by which a record can be found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identifier {
-    /// `external_id`, `email`, `phone_e164` or `domain`: the words of a `match` list.
+    /// `external_id`, `email`, `phone_e164` or `domain`: the words of a `match` list; [`OBJECT_ID`] for what is fetched.
     pub kind: String,
     /// The value as it is written to the CRM. Compared without regard to case (see [`Identifier::canonical`]).
     pub value: String,
@@ -126,7 +133,7 @@ impl Identifier {
     /// The form that is compared: CRMs match text keys without regard to case (crm-apis.md 2.6), so two that
     /// differ only in it would be one record there and two here.
     pub fn canonical(&self) -> String {
-        self.value.trim().to_lowercase()
+        if self.kind == OBJECT_ID { self.value.clone() } else { self.value.trim().to_lowercase() }
     }
 }
 

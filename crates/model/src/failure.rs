@@ -163,7 +163,7 @@ reasons! {
     /// The CRM refused our credentials.
     Auth = "auth", Failed, "Renew the destination's credentials or permissions, resume the destination, then replay.";
     /// The record is not in the CRM and the route may only update.
-    RecordNotFound = "record_not_found", Failed, "Create the record, or let the route upsert, then replay.";
+    RecordNotFound = "record_not_found", Failed, "Create the record, or let the route upsert, then replay. Where it was to be fetched from its source (`source:…`), the vendor has it no more, or hides it from our credential: restore it there and replay, or resolve.";
     /// What this delivery depends on did not succeed.
     ParentFailed = "parent_failed", Failed, "Mend and replay the parent; this delivery follows by itself.";
     /// Several CRM records have this key.

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::destination::Policy;
 use crate::event::{Audit, Mode, SCHEMA_VERSION, Warning};
-use crate::mapping::ReadContext;
+use crate::fetch::{self, Fetch, OBJECT_ID, Said};
+use crate::mapping::{ReadContext, Refused};
 use crate::route::{OnDelete, Plan, Planned, Routes};
 use crate::seal::HashKey;
 use crate::source::Source;
@@ -61,6 +63,16 @@ pub enum Fate {
     Deliveries(Vec<NewDelivery>),
 }
 
+impl Fate {
+    /// Where it goes, if anywhere.
+    pub fn deliveries(&self) -> &[NewDelivery] {
+        match self {
+            Self::Deliveries(deliveries) => deliveries,
+            Self::Ignored | Self::DeadLetter { .. } => &[],
+        }
+    }
+}
+
 /// One event on its way to one destination's object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {
@@ -92,16 +104,22 @@ pub fn prepare(
     identifier_trust: &BTreeMap<String, u8>,
     context: &mut ReadContext<'_>,
 ) -> Vec<NewEvent> {
-    let mut work = Work { source, request, routes, identifier_trust, context };
+    let mut work = Work { source, request, ways: Ways { routes, identifier_trust }, context };
     readings.into_iter().map(|reading| work.new_event(reading)).collect()
 }
 
 struct Work<'a, 'c> {
     source: &'a Source,
     request: &'a Received<'a>,
+    ways: Ways<'a>,
+    context: &'a mut ReadContext<'c>,
+}
+
+/// Where events go.
+#[derive(Clone, Copy)]
+struct Ways<'a> {
     routes: &'a Routes,
     identifier_trust: &'a BTreeMap<String, u8>,
-    context: &'a mut ReadContext<'c>,
 }
 
 fn body_hash(body: &[u8]) -> [u8; 16] {
@@ -114,7 +132,10 @@ impl Work<'_, '_> {
     fn new_event(&mut self, reading: Reading) -> NewEvent {
         match reading {
             Reading::Event { mut event, trust, fallback_key, mut warnings } => {
-                let fate = self.route(&mut event, &mut warnings);
+                let fate = match event.fetch.clone() {
+                    None => self.ways.route(&mut event, &mut warnings),
+                    Some(fetch) => self.ways.route_to_source(&mut event, &fetch),
+                };
                 let content_hash = self.source.content_hash(&event);
                 NewEvent { trust, fallback_key, ..self.finish(*event, content_hash, warnings, fate) }
             }
@@ -157,6 +178,8 @@ impl Work<'_, '_> {
             identity: Identity::default(),
             attributes: BTreeMap::new(),
             routing: Vec::new(),
+            fetch: None,
+            fetched: None,
             mapping_version: self.source.mapping_version().to_owned(),
             audit: Audit {
                 received_at: self.context.received_at,
@@ -174,10 +197,7 @@ impl Work<'_, '_> {
             event.audit.normalized_event_ref = id.to_string();
             id
         });
-        // An event is texts, numbers and lists of them under text names: there is nothing in it that JSON cannot say.
-        let mut normalized = Vec::with_capacity(NORMALIZED_BYTES);
-        let written = serde_json::to_writer(&mut normalized, &event);
-        let normalized = written.ok().and_then(|()| String::from_utf8(normalized).ok()).unwrap_or_default();
+        let normalized = written(&event);
         NewEvent {
             id,
             event_type: event.event_type,
@@ -190,6 +210,89 @@ impl Work<'_, '_> {
             fallback_key: false,
             warnings,
             fate,
+        }
+    }
+}
+
+/// An event as JSON. It is texts, numbers and lists of them under text names: there is nothing in it that JSON cannot say.
+fn written(event: &Event) -> String {
+    let mut normalized = Vec::with_capacity(NORMALIZED_BYTES);
+    let written = serde_json::to_writer(&mut normalized, event);
+    written.ok().and_then(|()| String::from_utf8(normalized).ok()).unwrap_or_default()
+}
+
+/// What an event has become, now that the object that it is about was fetched.
+#[derive(Clone, Debug)]
+pub struct Enriched {
+    /// The canonical event as JSON text; `None`: it stays as it is.
+    pub normalized: Option<String>,
+    /// Hash of the mapping's text that read the object.
+    pub mapping_version: String,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+    /// What is to be done with it. A dead letter is the fetch's own, so that its replay fetches anew.
+    pub fate: Fate,
+}
+
+/// From a fetched object to what is to be committed: the whole event, and where it goes.
+///
+/// `held` is the event as the ledger has it, `at` when the object was fetched, `identifier_trust` as for [`prepare`].
+pub fn enrich(
+    source: &Source,
+    held: &Event,
+    object: &Value,
+    at: Time,
+    routes: &Routes,
+    identifier_trust: &BTreeMap<String, u8>,
+) -> Enriched {
+    let mapping_version = source.mapping_version().to_owned();
+    match source.read_fetched(held, object, at) {
+        Ok((mut event, mut warnings)) => {
+            let fate = Ways { routes, identifier_trust }.route(&mut event, &mut warnings);
+            let dead = matches!(fate, Fate::DeadLetter { .. });
+            // What is to be fetched anew must still say what.
+            let normalized = if dead { None } else { Some(written(&event)) };
+            Enriched { normalized, mapping_version, warnings, fate }
+        }
+        Err(Refused { reason, message, partial }) => {
+            // An event that was whole once stays whole: deliveries of it may be on their way.
+            let normalized = partial.filter(|_| held.fetched.is_none()).map(|event| written(&event));
+            Enriched { normalized, mapping_version, warnings: Vec::new(), fate: Fate::DeadLetter { reason, message, owner: None } }
+        }
+    }
+}
+
+/// The text of an event that is to be fetched again, by a replay: `held` is what the ledger has, `new` the push read again. One that was whole stays
+/// so until the object has come, because deliveries of it may be on their way.
+pub fn fetch_again(held: &Event, new: &Event) -> String {
+    match (&held.fetched, &new.fetch) {
+        (Some(_), Some(fetch)) => {
+            let said = Said { identity: new.identity.clone(), attributes: new.attributes.clone() };
+            written(&Event { fetch: Some(Fetch { said: Some(said), ..fetch.clone() }), ..held.clone() })
+        }
+        (Some(_) | None, _) => written(new),
+    }
+}
+
+impl Ways<'_> {
+    /// An event of which only the object's id is known goes to its own source first. Where it could never go on, that is said at once.
+    fn route_to_source(self, event: &mut Event, fetch: &Fetch) -> Fate {
+        match self.route(event, &mut Vec::new()) {
+            Fate::Deliveries(deliveries) => {
+                // Where it goes can only be told with the key of its record.
+                event.routing.clear();
+                let to_source = NewDelivery {
+                    destination: fetch::destination(&event.source),
+                    object: fetch.object.clone(),
+                    mode: Mode::default(),
+                    owner: deliveries.into_iter().find_map(|delivery| delivery.owner),
+                    key: fetch.id.clone(),
+                    identifiers: vec![Identifier { kind: OBJECT_ID.to_owned(), value: fetch.id.clone() }],
+                    identifier_trust: 0,
+                };
+                Fate::Deliveries(vec![to_source])
+            }
+            fate @ (Fate::Ignored | Fate::DeadLetter { .. }) => fate,
         }
     }
 

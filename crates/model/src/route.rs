@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::destination::Adopt;
 use crate::event::{Mode, Routing};
+use crate::fetch::source_of;
 use crate::source::Problem;
 use crate::time::parse_span;
 use crate::{Event, Identifier};
@@ -465,12 +466,21 @@ impl Routes {
         self.destinations.get(destination).into_iter().flatten().map(|(object, _)| object.as_str())
     }
 
+    /// Every object of every destination: destination and object.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.destinations
+            .iter()
+            .flat_map(|(destination, objects)| objects.keys().map(move |object| (destination.as_str(), object.as_str())))
+    }
+
     /// After how long the owner of such an event's delivery is to be told that it has not ended; `None`: not at all.
     pub fn alert_after(&self, source: &str, event_type: &str, destination: &str, object: &str) -> Option<Duration> {
-        let leads_there = |route: &&Route| {
-            route.to == destination && route.object == object && fits(&route.source, source) && fits(&route.event, event_type)
-        };
-        self.routes.iter().find(leads_there)?.alert_after
+        let mut taking = self.routes.iter().filter(|route| fits(&route.source, source) && fits(&route.event, event_type));
+        if source_of(destination).is_some() {
+            // What is still to be fetched is waited for by whoever waits first.
+            return taking.filter_map(|route| route.alert_after).min();
+        }
+        taking.find(|route| route.to == destination && route.object == object)?.alert_after
     }
 
     /// The shortest [`Routes::alert_after`] of all routes.

@@ -234,6 +234,11 @@ fn decompress(bytes: &[u8]) -> Result<Vec<u8>, SealError> {
 pub struct HashKey(Hmac<Sha256>);
 
 impl HashKey {
+    /// For readings that make no key of anything.
+    pub(crate) fn unused() -> Self {
+        Self(keyed(&[0; KEY_BYTES]))
+    }
+
     /// HMAC-SHA256 over the parts, each with its length, so that no two lists of parts read the same.
     pub fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();

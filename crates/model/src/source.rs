@@ -15,6 +15,8 @@ pub use answer::{Answer, AnswerDef};
 pub(crate) use over::{MappingDef, RuleDef};
 pub use value::{AnswersDef, TypeDef, ValueDef};
 
+use crate::fetch::{FetchDef, FetchedDef};
+use crate::handshake::{Handshake, HandshakeDef};
 use crate::mapping::Mapping;
 use crate::preset::{preset, presets};
 use crate::signature::{Scheme, Verifier};
@@ -125,6 +127,10 @@ pub struct SourceDef {
     pub empty_answer: Option<bool>,
     /// The answer that the vendor wants to what was taken in, instead of ours.
     pub answer: Option<AnswerDef>,
+    /// How the vendor tries an address before it sends there.
+    pub handshake: Option<HandshakeDef>,
+    /// This source's address as its vendor was told it, without a query, where `listen.public_url` is not the beginning of it.
+    pub public_url: Option<String>,
     /// Take bodies that are compressed with gzip, too: at most `body_max` once unpacked. What is signed is the body before it was compressed.
     pub gzip: Option<bool>,
     /// External ids of this source mean the same as in other sources with `shared = true`.
@@ -139,6 +145,11 @@ pub struct SourceDef {
     pub region: Option<String>,
     /// The source once existed: answered with 503, never with 404, because some vendors switch off at once on 404.
     pub retired: Option<bool>,
+    /// How the vendor is asked for objects of which it pushes only the id: `client` and what it needs (see the configuration).
+    pub fetch: Option<toml::Table>,
+    /// How such objects are read, by the names that `fetch` of an entry uses.
+    #[serde(default)]
+    pub fetched: BTreeMap<String, FetchedDef>,
 }
 
 /// One entry of `events`.
@@ -162,6 +173,9 @@ pub struct EventDef {
     /// How `occurred_at` is written; the same as `unit` in its table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at_unit: Option<String>,
+    /// The push says only which object it is about: what is to be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchDef>,
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
@@ -187,10 +201,16 @@ pub struct Source {
     pub body_max: usize,
     /// The answer to what was taken in, where it is not ours.
     pub answer: Option<Answer>,
+    /// How the vendor tries an address before it sends there.
+    pub handshake: Option<Handshake>,
+    /// The source's address as its vendor was told it, where the source says so itself.
+    pub public_url: Option<String>,
     /// Compressed bodies are taken.
     pub gzip: bool,
     /// It once existed: answered with 503.
     pub retired: bool,
+    /// How the vendor is asked for objects: the preset's words with the source's own over them.
+    pub fetch: Option<toml::Table>,
     pub(crate) mapping: Mapping,
 }
 
@@ -208,6 +228,7 @@ impl Source {
         let trust = trust(def.trust.or(base.trust), &mut problems);
         let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
         let answer = answer::answer(def, &base, &mut problems);
+        let handshake = handshake(def, &base, &mut problems);
         let mapping = Mapping::compile(def.over(&base), &mut problems);
         match (scheme, mapping) {
             (Some((scheme, headers)), Some(mapping)) if problems.is_empty() => Ok(Self {
@@ -218,8 +239,11 @@ impl Source {
                 trust,
                 body_max,
                 answer,
+                handshake,
+                public_url: def.public_url.clone(),
                 gzip: def.gzip.or(base.gzip).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
+                fetch: laid_over(base.fetch.as_ref(), def.fetch.as_ref()),
                 mapping,
             }),
             _ => Err(problems),
@@ -252,6 +276,11 @@ impl Source {
     /// The mapping that is in force, preset included: JSON text, the same for the same mapping.
     pub fn mapping_text(&self) -> &str {
         &self.mapping.text
+    }
+
+    /// The kinds of object that are fetched from the vendor, each with a mapping of its own.
+    pub fn fetches(&self) -> impl Iterator<Item = &str> {
+        self.mapping.fetched.keys().map(String::as_str)
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of [`Source::mapping_text`].
@@ -330,10 +359,30 @@ fn scheme(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Opt
             return None;
         }
     };
-    match scheme.compile(&[]) {
+    match scheme.outline() {
         Ok(headers) => Some((scheme, headers)),
         Err(wrong) => {
             problems.extend(wrong.into_iter().map(|problem| Problem::new(format!("signature.{}", problem.key), problem.text, REMEDY)));
+            None
+        }
+    }
+}
+
+/// One table over another, where there is any.
+fn laid_over(under: Option<&toml::Table>, over: Option<&toml::Table>) -> Option<toml::Table> {
+    let mut table = under.or(over)?.clone();
+    overlay(&mut table, over.cloned().unwrap_or_default());
+    Some(table)
+}
+
+fn handshake(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Option<Handshake> {
+    let def = def.handshake.as_ref().or(base.handshake.as_ref())?;
+    match Handshake::compile(def) {
+        Ok(handshake) => Some(handshake),
+        Err(wrong) => {
+            problems.extend(wrong.into_iter().map(|(key, text)| {
+                Problem::new(format!("handshake.{key}"), text, "See the vocabulary of handshakes; the presets are good examples.")
+            }));
             None
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::signature::{SignError, Verifier};
+use model::signature::{SignError, Signed, Verifier};
 use model::{Received, Time};
 use reqwest::Url;
 use serde_json::Value;
@@ -69,43 +69,48 @@ impl Sender {
         &self.url
     }
 
-    /// The headers that the vendor would send with this body.
+    /// The request that the vendor would send with this body: all its headers, and the target and body with whatever the scheme puts there.
     ///
-    /// Ids that the scheme signs as headers are made from the body, so that the same body sent again is the same event.
+    /// Ids that the scheme signs as headers or parameters are made from the body, so that the same body sent again is the same event.
     ///
     /// # Errors
     ///
-    /// The source has no secret that is still valid.
-    pub fn sign(&self, body: &[u8], now: Time) -> Result<Vec<(String, String)>, SignError> {
-        let target = match self.url.query() {
+    /// The source has no secret that is still valid, or only a public key, or the body lacks what is signed.
+    pub fn sign(&self, body: &[u8], now: Time) -> Result<Signed, SignError> {
+        let mut target = match self.url.query() {
             Some(query) => format!("{}?{query}", self.url.path()),
             None => self.url.path().to_owned(),
         };
+        let id = || format!("msg_{}", hex::encode(&Sha256::digest(body)[..12]));
         let mut headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
         loop {
             let request = Received { method: "POST", target: &target, headers: &headers, body };
             match self.verifier.sign(&request, now) {
-                Ok(signed) => {
+                Ok(mut signed) => {
                     let own = headers.into_iter().map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
-                    return Ok(own.chain(signed).collect());
+                    signed.headers = own.chain(signed.headers).collect();
+                    return Ok(signed);
                 }
-                Err(SignError::Header(name)) if !headers.iter().any(|(held, _)| *held == name) => {
-                    headers.push((name, format!("msg_{}", hex::encode(&Sha256::digest(body)[..12])).into_bytes()));
+                Err(SignError::Header(name)) if !headers.iter().any(|(held, _)| *held == name) => headers.push((name, id().into_bytes())),
+                Err(SignError::Query(name)) if !target.contains(&format!("{name}=")) => {
+                    let joint = if target.contains('?') { '&' } else { '?' };
+                    target = format!("{target}{joint}{name}={}", id());
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Posts a body with these headers.
+    /// Posts a signed request.
     ///
     /// # Errors
     ///
     /// Nobody answered.
-    pub async fn post(&self, body: Vec<u8>, headers: &[(String, String)]) -> Result<Answer, SendError> {
+    pub async fn post(&self, signed: Signed) -> Result<Answer, SendError> {
         let begun = Instant::now();
-        let mut request = self.client.post(self.url.clone()).timeout(TIMEOUT).body(body);
-        for (name, value) in headers {
+        let url = self.url.join(&signed.target).unwrap_or_else(|_| self.url.clone());
+        let mut request = self.client.post(url).timeout(TIMEOUT).body(signed.body);
+        for (name, value) in &signed.headers {
             request = request.header(name, value);
         }
         let no_answer = |error: reqwest::Error| SendError::NoAnswer { url: self.url.to_string(), why: innermost(&error) };
@@ -166,7 +171,7 @@ mod tests {
         let def = SourceDef { preset: Some(preset.to_owned()), ..SourceDef::default() };
         let source = Source::compile("a-source", &def).unwrap();
         let secret = Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
-        source.scheme.compile(&[secret]).unwrap()
+        source.scheme.compile(&[secret], Some("https://hooks.example.com/webhooks/a-source")).unwrap()
     }
 
     #[test]
@@ -178,8 +183,8 @@ mod tests {
             let body = sample(preset).unwrap().body;
             let signed = sender.sign(body, now).unwrap();
             assert_eq!(signed, sender.sign(body, now).unwrap(), "{preset}");
-            let headers: Vec<_> = signed.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-            let request = Received { method: "POST", target: "/webhooks/a-source", headers: &headers, body };
+            let headers: Vec<_> = signed.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+            let request = Received { method: "POST", target: &signed.target, headers: &headers, body: &signed.body };
             verifier(preset).verify(&request, now).unwrap_or_else(|rejection| panic!("{preset}: {rejection:?}"));
         }
     }

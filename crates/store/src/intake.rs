@@ -19,6 +19,15 @@ use crate::tx::Tx;
 use crate::types::{AnsweredEvent, Committed, Disposition, Intake};
 use crate::{Error, Store};
 
+/// The event that a delivery carries: what must be known of it to find the delivery's record.
+#[derive(Clone, Copy)]
+pub struct Bearer<'a> {
+    pub event: EventId,
+    /// The source's name.
+    pub source: &'a str,
+    pub trust: u8,
+}
+
 /// Everything that a batch writes.
 #[derive(Default)]
 pub struct Plan {
@@ -63,7 +72,7 @@ impl Store {
             known.extend(tx.find_events(&renamed.values().map(|(source, key)| (source.clone(), hash(key))).collect()).await?);
         }
         let mut plan = Plan::default();
-        plan.load_aliases(tx, batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries)).await?;
+        plan.load_aliases(tx, batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries())).await?;
         let mut answers = Vec::with_capacity(batch.len());
         for intake in batch {
             let mut answered = Vec::with_capacity(intake.events.len());
@@ -151,8 +160,9 @@ impl Store {
             }
             Fate::Deliveries(deliveries) => {
                 let mut open = false;
+                let bearer = Bearer { event: event.id, source, trust: event.trust };
                 for (ordinal, delivery) in (1..=EventId::DELIVERIES_MAX).zip(deliveries) {
-                    open |= self.take_delivery(plan, source, event, delivery, event.id.delivery(ordinal), now).is_some();
+                    open |= self.take_delivery(plan, bearer, delivery, event.id.delivery(ordinal), now).is_some();
                 }
                 if open { (Disposition::Accepted, None) } else { (Disposition::DeadLetter, Some(Reason::MissingIdentity)) }
             }
@@ -163,17 +173,24 @@ impl Store {
     pub(crate) fn take_delivery(
         &self,
         plan: &mut Plan,
-        source: &str,
-        event: &NewEvent,
+        bearer: Bearer<'_>,
         delivery: &NewDelivery,
         id: DeliveryId,
         now: Time,
     ) -> Option<RecordId> {
         let target = Some((delivery.destination.clone(), delivery.object.clone()));
-        let Some(record) = plan.record_of(delivery, event, source, || RecordId(self.next_id(now)), now) else {
+        let Some(record) = plan.record_of(delivery, bearer, || RecordId(self.next_id(now)), now) else {
             let message =
                 format!("none of the identifiers that {} of {} is matched by is in this event", delivery.object, delivery.destination);
-            plan.bury(id, source, target.map(|target| (target, delivery)), Reason::MissingIdentity, message, delivery.owner.clone(), now);
+            plan.bury(
+                id,
+                bearer.source,
+                target.map(|target| (target, delivery)),
+                Reason::MissingIdentity,
+                message,
+                delivery.owner.clone(),
+                now,
+            );
             return None;
         };
         plan.deliveries.push(Delivery {
@@ -213,7 +230,7 @@ impl Store {
 /// Every name that committing a batch uses.
 pub fn names(batch: &[Intake]) -> Vec<&str> {
     let mut names: Vec<&str> = batch.iter().map(|intake| intake.raw.source.as_str()).collect();
-    for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(deliveries) {
+    for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries()) {
         names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
     }
     names
@@ -231,13 +248,6 @@ pub fn wakeups(by_destination: BTreeMap<String, Vec<RecordId>>, correlation_id: 
         }));
     }
     all
-}
-
-fn deliveries(event: &NewEvent) -> &[NewDelivery] {
-    match &event.fate {
-        Fate::Deliveries(deliveries) => deliveries,
-        Fate::Ignored | Fate::DeadLetter { .. } => &[],
-    }
 }
 
 fn answer(id: EventId, idempotency_key: String, status: Disposition, reason: Option<Reason>) -> AnsweredEvent {
@@ -326,8 +336,7 @@ impl Plan {
     fn record_of(
         &mut self,
         delivery: &NewDelivery,
-        event: &NewEvent,
-        source: &str,
+        Bearer { event, source, trust }: Bearer<'_>,
         new_id: impl FnOnce() -> RecordId,
         now: Time,
     ) -> Option<RecordId> {
@@ -355,7 +364,7 @@ impl Plan {
             let warning = match self.alias(&key) {
                 Some(other) if other != record => format!("its {} belongs to another record than the identifier before it", key.kind),
                 Some(_) => continue,
-                None if !has_kind || own || event.trust >= delivery.identifier_trust => {
+                None if !has_kind || own || trust >= delivery.identifier_trust => {
                     self.kinds.insert((record, key.kind.clone()));
                     self.new_aliases.insert(key, record);
                     continue;
@@ -365,7 +374,7 @@ impl Plan {
                     key.kind, delivery.identifier_trust
                 ),
             };
-            self.warnings.push((event.id, source.to_owned(), Warning { kind: "identity_conflict".into(), message: warning }));
+            self.warnings.push((event, source.to_owned(), Warning { kind: "identity_conflict".into(), message: warning }));
         }
         self.touched.insert(record, (delivery.destination.clone(), delivery.object.clone()));
         Some(record)
@@ -435,6 +444,12 @@ impl Plan {
             tx.insert_dead_letters(&self.dead_letters).await?;
         }
         Ok(())
+    }
+
+    /// Dead letters with a destination that this makes: the delivery, its object, the reason.
+    pub fn buried(&self) -> impl Iterator<Item = (DeliveryId, &str, Reason)> {
+        let object = |id: DeliveryId| self.deliveries.iter().find(|held| held.id == id).and_then(|held| held.object.as_deref());
+        self.dead_letters.iter().filter_map(move |letter| Some((letter.delivery, object(letter.delivery)?, letter.reason)))
     }
 
     /// Records that have something new, by destination.

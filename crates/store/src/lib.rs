@@ -47,7 +47,7 @@ pub use error::Error;
 pub use intake::Scratch;
 pub use people::audit_hash;
 pub use types::*;
-pub use work::{Advanced, Call, Ended, Entry, Finished, Kind, Work};
+pub use work::{Advanced, Call, Ended, Enriching, Entry, Finished, Kind, Work};
 
 use postgres::Postgres;
 use sqlite::Sqlite;

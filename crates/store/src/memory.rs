@@ -13,7 +13,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
+    hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -126,6 +127,17 @@ impl Tx {
             (held.ignored, held.fallback_key) = (event.ignored, event.fallback_key);
             held.warnings.clone_from(&event.warnings);
             held.normalized.clone_from(&event.normalized);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn make_whole(&mut self, events: &[Whole]) -> Result<(), Error> {
+        for whole in events {
+            if let Some(held) = self.0.events.get_mut(&whole.event) {
+                held.mapping_version.clone_from(&whole.mapping_version);
+                held.ignored = whole.ignored;
+                held.normalized.clone_from(&whole.normalized);
+            }
         }
         Ok(())
     }
@@ -326,13 +338,9 @@ impl Tx {
         Ok(self.0.deliveries.get(&id).cloned())
     }
 
-    pub(crate) fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
-        Ok(self
-            .0
-            .deliveries
-            .range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX))
-            .map(|(_, delivery)| delivery.clone())
-            .collect())
+    pub(crate) fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Result<Vec<Delivery>, Error> {
+        let of = |event: &EventId| self.0.deliveries.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(events.iter().flat_map(of).map(|(_, delivery)| delivery.clone()).collect())
     }
 
     pub(crate) fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use model::intake::{Fate, NewEvent};
+use model::fetch::source_of;
+use model::intake::{Fate, NewDelivery, NewEvent, fetch_again};
 use model::wakeup::Wakeup;
 use model::{DeliveryId, Reason, Time};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::intake::{Plan, wakeups};
+use crate::intake::{Bearer, Plan, wakeups};
 use crate::rows::{Delivery, DeliveryState, EndRow, Event, RawDisposition, RawEvent};
 use crate::tx::Tx;
 use crate::types::{Reopen, Reopened, Status};
@@ -79,13 +80,19 @@ impl Store {
         new: &NewEvent,
         now: Time,
     ) -> Result<(Reopened, Vec<Wakeup>), Error> {
+        let to_fetch = fetch_of(new);
+        let held = match to_fetch {
+            // Nobody settles a fetch of this event while it is looked at.
+            Some(_) => hold_fetches(tx, held).await?,
+            None => held,
+        };
         let event = Event {
             event_type: new.event_type.clone(),
             trust: new.trust,
             mapping_version: new.mapping_version.clone(),
             ignored: matches!(new.fate, Fate::Ignored),
             warnings: new.warnings.clone(),
-            normalized: new.normalized.clone(),
+            normalized: if to_fetch.is_some() { text_to_fetch(&held, new) } else { new.normalized.clone() },
             ..held
         };
         let deliveries = match &new.fate {
@@ -97,13 +104,28 @@ impl Store {
         tx.update_event(&event).await?;
         let mut plan = Plan::default();
         plan.load_aliases(tx, deliveries.iter()).await?;
-        let siblings = tx.deliveries_of(event.id).await?;
+        let siblings = tx.deliveries_of(&BTreeSet::from([event.id])).await?;
+        if let Some(fetch) = to_fetch.and_then(|planned| siblings.iter().find(|held| held.id != old.id && under_way(held, planned))) {
+            // One fetch serves all that wait for it.
+            let woken = match fetch.state {
+                DeliveryState::Open => Vec::new(),
+                DeliveryState::Failed | DeliveryState::Quarantined | DeliveryState::Succeeded | DeliveryState::Cancelled => {
+                    reopen_as_it_was(tx, fetch, &event, now).await?.1
+                }
+            };
+            replace(tx, old, Some(fetch.id), now).await?;
+            return Ok((Reopened::Replaced { by: vec![fetch.id] }, woken));
+        }
         // A target that a sibling serves is not served twice: only what this delivery stood for is opened.
         let meant = deliveries.iter().filter(|planned| {
             let same =
                 |held: &Delivery| held.destination.as_ref() == Some(&planned.destination) && held.object.as_ref() == Some(&planned.object);
+            if to_fetch.is_some() {
+                return true;
+            }
             if old.destination.is_some() { same(old) } else { !siblings.iter().any(|held| held.id != old.id && same(held)) }
         });
+        let bearer = Bearer { event: event.id, source: &event.source, trust: new.trust };
         let mut ordinal = siblings.last().map_or(0, |last| last.id.0 - event.id.0);
         let mut by = Vec::new();
         for planned in meant {
@@ -112,7 +134,7 @@ impl Store {
                 return Err(Error::Refused(format!("{} has been replayed into as many deliveries as an event can have", event.id)));
             }
             let id = event.id.delivery(ordinal);
-            let record = self.take_delivery(&mut plan, &event.source, new, planned, id, now);
+            let record = self.take_delivery(&mut plan, bearer, planned, id, now);
             if record.is_none() && old.destination.is_some() {
                 let message = "none of the identifiers that its object is matched by is in the event".to_owned();
                 return still_dead(tx, old, Reason::MissingIdentity, message, now).await;
@@ -125,16 +147,7 @@ impl Store {
             by.push(id);
         }
         plan.write(tx, &BTreeSet::new(), now).await?;
-        let end = EndRow {
-            delivery: old.id,
-            state: DeliveryState::Cancelled,
-            outcome: None,
-            at: now,
-            call: None,
-            superseded_by: by.first().copied(),
-        };
-        tx.end_deliveries(&[end]).await?;
-        tx.forget_dead_letter(old.id).await?;
+        replace(tx, old, by.first().copied(), now).await?;
         let woken = wakeups(plan.touched(), event.correlation_id.as_deref().unwrap_or_default());
         Ok((Reopened::Replaced { by }, woken))
     }
@@ -219,6 +232,44 @@ impl Store {
         append_audit(&mut tx, now, actor, action, subject, detail).await?;
         tx.commit().await
     }
+}
+
+/// The fetch that an event begins with, if it came as nothing but an id.
+fn fetch_of(new: &NewEvent) -> Option<&NewDelivery> {
+    new.fate.deliveries().iter().find(|planned| source_of(&planned.destination).is_some())
+}
+
+/// The event as it is once no worker can settle a fetch of it any more before this transaction ends.
+async fn hold_fetches(tx: &mut Tx, held: Event) -> Result<Event, Error> {
+    let deliveries = tx.deliveries_of(&BTreeSet::from([held.id])).await?;
+    let fetches = deliveries.iter().filter(|held| held.destination.as_deref().is_some_and(|name| source_of(name).is_some()));
+    let records: BTreeSet<_> = fetches.filter_map(|held| held.record).collect();
+    if records.is_empty() {
+        return Ok(held);
+    }
+    tx.records(&records).await?;
+    Ok(tx.event(held.id).await?.unwrap_or(held))
+}
+
+fn text_to_fetch(held: &Event, new: &NewEvent) -> String {
+    match (serde_json::from_str(&held.normalized), serde_json::from_str(&new.normalized)) {
+        (Ok(held), Ok(new)) => fetch_again(&held, &new),
+        // Retention has dropped what it was.
+        (Ok(_) | Err(_), _) => new.normalized.clone(),
+    }
+}
+
+/// Whether a delivery is the same fetch, and has not ended well or been closed.
+fn under_way(held: &Delivery, planned: &NewDelivery) -> bool {
+    let open = matches!(held.state, DeliveryState::Open | DeliveryState::Failed | DeliveryState::Quarantined);
+    open && held.destination.as_ref() == Some(&planned.destination) && held.object.as_ref() == Some(&planned.object)
+}
+
+/// Closes a dead letter in whose place another delivery goes on.
+async fn replace(tx: &mut Tx, old: &Delivery, by: Option<DeliveryId>, now: Time) -> Result<(), Error> {
+    let end = EndRow { delivery: old.id, state: DeliveryState::Cancelled, outcome: None, at: now, call: None, superseded_by: by };
+    tx.end_deliveries(&[end]).await?;
+    tx.forget_dead_letter(old.id).await
 }
 
 /// It fails again, perhaps for another reason: its state is that reason's.

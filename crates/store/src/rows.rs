@@ -75,6 +75,15 @@ pub struct Event {
     pub normalized: String,
 }
 
+/// An event that has become whole, or of which more is known.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    pub event: EventId,
+    pub mapping_version: String,
+    pub ignored: bool,
+    pub normalized: String,
+}
+
 /// What intake must know of an event that is there already.
 #[derive(Clone, Debug)]
 pub struct KnownEvent {

@@ -9,7 +9,7 @@ use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, RejectedId, Ti
 use serde_json::Value;
 
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
 use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
@@ -65,6 +65,7 @@ on_each! {
     fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
     fn insert_intake(&mut self, raws: &[RawEvent], events: &[Event], deliveries: &[Delivery], wake: &BTreeSet<RecordId>, now: Time) -> ();
     fn update_event(&mut self, event: &Event) -> ();
+    fn make_whole(&mut self, events: &[Whole]) -> ();
     fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> ();
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
@@ -87,7 +88,7 @@ on_each! {
     fn hold_destination(&mut self, name: &str) -> Option<Destination>;
     fn put_destination(&mut self, name: &str, state: &Destination) -> ();
     fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;
-    fn deliveries_of(&mut self, event: EventId) -> Vec<Delivery>;
+    fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Vec<Delivery>;
     fn reopen(&mut self, id: DeliveryId, now: Time) -> ();
     fn event(&mut self, id: EventId) -> Option<Event>;
     fn forget_dead_letter(&mut self, id: DeliveryId) -> ();

@@ -1,5 +1,6 @@
 //! The worker's one operation: settle what came back and claim what comes next, in one transaction.
 
+mod enrich;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,9 +9,10 @@ use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
-use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
 use model::record::Stamp;
 use model::route::Routes;
+use model::source::Source;
 use model::wakeup::Wakeup;
 use model::{CallId, DeliveryId, Event, EventId, Failure, Reason, RecordId, Time};
 use serde_json::Value;
@@ -46,6 +48,17 @@ pub struct Work<'a> {
     pub calls_max: u32,
     /// Whether the CRM considers two values of a field equal.
     pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+    /// `destination` is a source, and its objects are fetched instead of written.
+    pub enriching: Option<Enriching<'a>>,
+}
+
+/// What the events behind fetched objects become whole with.
+#[derive(Clone, Copy)]
+pub struct Enriching<'a> {
+    /// The source, with the mapping that reads its objects.
+    pub source: &'a Source,
+    /// From which trust on an event may change identifiers, by destination.
+    pub identifier_trust: &'a BTreeMap<String, u8>,
 }
 
 /// What a call is to do.
@@ -57,6 +70,8 @@ pub enum Kind {
     Verify,
     /// Write.
     Push,
+    /// Read an object of a source's.
+    Fetch,
 }
 
 impl Kind {
@@ -66,6 +81,7 @@ impl Kind {
             Self::Adopt => "adopt",
             Self::Verify => "verify",
             Self::Push => "push",
+            Self::Fetch => "fetch",
         }
     }
 
@@ -74,6 +90,7 @@ impl Kind {
             Step::Adopt => Self::Adopt,
             Step::Verify => Self::Verify,
             Step::Push(_) => Self::Push,
+            Step::Fetch(_) => Self::Fetch,
         }
     }
 }
@@ -147,6 +164,10 @@ pub struct Advanced {
     pub retries: u64,
     /// Results whose fence had moved on.
     pub late: u64,
+    /// Records of other destinations that have something new, for the queue.
+    pub wakeups: Vec<Wakeup>,
+    /// What people should know of events that have become whole: source and warning.
+    pub warnings: Vec<(String, Warning)>,
     /// The destination as it is now.
     pub destination: Destination,
 }
@@ -218,6 +239,11 @@ impl Store {
         let mut names = vec![work.destination];
         names.extend(finished.iter().map(|finished| finished.call.object.as_str()));
         names.extend(work.routes.objects(work.destination));
+        if let Some(enriching) = work.enriching {
+            names.push(&enriching.source.name);
+            names.extend(enriching.source.fetches());
+            names.extend(work.routes.targets().flat_map(|(destination, object)| [destination, object]));
+        }
         let mut tx = self.begin(&names).await?;
         // Without holding anybody up: what is claimed by it is agreed upon at the end.
         let seen = tx.destination(work.destination).await?.unwrap_or_default();
@@ -226,7 +252,7 @@ impl Store {
         let mut advanced = Advanced::default();
         if !finished.is_empty() {
             observe(&mut destination, work.policy, now, finished);
-            settle(&mut tx, work, finished, destination.last_success_at, now, chance, &mut ledger, &mut advanced).await?;
+            settle(self, &mut tx, work, finished, destination.last_success_at, now, chance, &mut ledger, &mut advanced).await?;
         }
         // What ended is no longer open for the claim that follows.
         ledger.write(&mut tx, now).await?;
@@ -401,22 +427,20 @@ fn plan_one(
     sent: Option<&BTreeMap<String, Value>>,
     now: Time,
 ) -> Result<Ready, Error> {
+    if let Some(enriching) = work.enriching {
+        return plan_fetch(work, enriching, entry, rows, now);
+    }
     let Some(object) = work.routes.object(work.destination, &entry.object) else {
-        return Ok(unconfigured(entry, rows));
+        return Ok(unconfigured(entry, rows, Reason::Unrouted));
     };
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
-        let event: Event = serde_json::from_str(&row.normalized).map_err(|error| Error::Inconsistent {
-            table: "event",
-            column: "normalized",
-            id: row.delivery.event().0,
-            found: error.to_string(),
-        })?;
+        let event = parsed(row)?;
         open.push(Open {
             delivery: row.delivery,
             event: row.delivery.event(),
             mode: row.mode,
-            stamp: Stamp { trust: row.trust, occurred_at: row.occurred_at, key: row.key.clone() },
+            stamp: Stamp { trust: row.trust, occurred_at: weighed_at(&event, row), key: row.key.clone() },
             fields: work.routes.crm_fields(work.destination, &entry.object, &event).unwrap_or_default(),
             received_at: row.received_at,
         });
@@ -427,15 +451,42 @@ fn plan_one(
     Ok(Ready { entry, planned })
 }
 
-/// The configuration no longer has this object: nothing can be sent, and nobody would notice.
-fn unconfigured(entry: RecordEntry, rows: &[OpenRow]) -> Ready {
+fn plan_fetch(work: &Work<'_>, enriching: Enriching<'_>, entry: RecordEntry, rows: &[OpenRow], now: Time) -> Result<Ready, Error> {
+    if !enriching.source.fetches().any(|object| object == entry.object) {
+        return Ok(unconfigured(entry, rows, Reason::Unmapped));
+    }
+    let mut waiting = Vec::with_capacity(rows.len());
+    for row in rows {
+        let with = parsed(row)?.fetch.map(|fetch| fetch.with).unwrap_or_default();
+        waiting.push(Waiting { delivery: row.delivery, with });
+    }
+    let planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
+    Ok(Ready { entry, planned })
+}
+
+fn parsed(row: &OpenRow) -> Result<Event, Error> {
+    serde_json::from_str(&row.normalized).map_err(|error| Error::Inconsistent {
+        table: "event",
+        column: "normalized",
+        id: row.delivery.event().0,
+        found: error.to_string(),
+    })
+}
+
+/// By which moment an event's values are weighed: the ledger's own note of when it happened, unless they are those of a fetched object.
+fn weighed_at(event: &Event, row: &OpenRow) -> Time {
+    event.fetched.as_ref().map_or(row.occurred_at, |fetched| fetched.updated_at)
+}
+
+/// The configuration no longer has this object: nothing can be asked, and nobody would notice.
+fn unconfigured(entry: RecordEntry, rows: &[OpenRow], reason: Reason) -> Ready {
     let mut record = entry.record.clone();
     record.state = model::record::State::Clean;
     record.wake_at = None;
     record.lease = None;
     record.intent = false;
     let message = format!("the configuration no longer has the object {} of {}", entry.object, entry.destination);
-    let ending = Ending::Dead { reason: Reason::Unrouted, class: None, message, attempts: record.attempts };
+    let ending = Ending::Dead { reason, class: None, message, attempts: record.attempts };
     let endings = rows.iter().map(|row| (row.delivery, ending.clone())).collect();
     Ready { entry, planned: protocol::Planned { record, body_changed: false, endings, warnings: Vec::new(), claim: None } }
 }
@@ -453,18 +504,19 @@ fn group(
 ) -> Grouped {
     let mut kept = Vec::with_capacity(ready.len());
     let mut calls: Vec<Call> = Vec::new();
-    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32), usize> = BTreeMap::new();
+    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32, BTreeMap<String, String>), usize> = BTreeMap::new();
     let mut skipped = false;
     for Ready { mut entry, planned } in ready {
         let mut record = planned.record;
         if let Some(claim) = planned.claim {
-            let mode = match &claim.step {
-                Step::Push(push) => push.mode,
-                Step::Adopt | Step::Verify => Mode::Upsert,
+            let (mode, with) = match &claim.step {
+                Step::Push(push) => (push.mode, BTreeMap::new()),
+                Step::Adopt | Step::Verify => (Mode::Upsert, BTreeMap::new()),
+                Step::Fetch(look) => (Mode::Upsert, look.with.clone()),
             };
             // What may be in one call: an update by the CRM's id is another call than one by key.
             let by_id = mode == Mode::UpdateOnly && record.crm_id.is_some();
-            let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max);
+            let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max, with);
             let size = if record.group_max == 0 { group_limit } else { group_limit.min(record.group_max as usize) };
             let place = match open_calls.get(&shape).copied().filter(|&place| calls[place].entries.len() < size) {
                 Some(place) => place,
@@ -505,7 +557,7 @@ fn group(
 fn call_row(work: &Work<'_>, call: &Call) -> CallRow {
     let records = call.entries.iter().map(|entry| match &entry.claim.step {
         Step::Push(push) => (entry.record, entry.claim.fence, push.revision, push.patch.clone()),
-        Step::Adopt | Step::Verify => (entry.record, entry.claim.fence, 0, BTreeMap::new()),
+        Step::Adopt | Step::Verify | Step::Fetch(_) => (entry.record, entry.claim.fence, 0, BTreeMap::new()),
     });
     CallRow {
         id: call.id,

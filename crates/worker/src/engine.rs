@@ -5,21 +5,49 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connect::vendor::{Answer, Fetched, Vendor};
 use connect::{Client, ReadBatch, Report, WriteBatch, WriteRecord};
 use model::destination::Policy;
-use model::protocol::{Found, Step};
-use model::route::Routes;
+use model::protocol::{Found, Step, gone};
+use model::route::{ObjectPlan, Routes};
+use model::source::Source;
 use model::{Failure, Time};
-use store::{Advanced, Call, Finished, Kind, Store, Work};
+use store::{Advanced, Call, Enriching, Finished, Kind, Store, Work};
 
-/// A CRM account that this worker delivers to.
+/// What this worker makes calls to.
 pub struct Target {
-    /// Its name.
+    /// The destination's name, or `source:NAME`.
     pub name: String,
-    /// Its configuration.
+    /// How it may be asked.
     pub policy: Policy,
-    /// Its client.
-    pub client: Arc<Client>,
+    /// Who is asked.
+    pub to: To,
+}
+
+/// Who is asked, and for what.
+pub enum To {
+    /// A CRM account, which is delivered to.
+    Crm(Arc<Client>),
+    /// The vendor behind a source, whose objects are fetched for events that came as nothing but an id.
+    Source {
+        /// The source, with the mapping that reads its objects.
+        source: Arc<Source>,
+        /// Its client.
+        vendor: Arc<Vendor>,
+    },
+}
+
+impl To {
+    /// The most records that a call may carry.
+    fn group_limit(&self) -> usize {
+        match self {
+            Self::Crm(client) => {
+                let limits = client.connector().limits();
+                limits.write_batch.min(limits.read_batch)
+            }
+            Self::Source { source, vendor } => source.fetches().filter_map(|object| vendor.batch(object)).max().unwrap_or(1),
+        }
+    }
 }
 
 /// What a worker works with.
@@ -29,7 +57,7 @@ pub struct Engine {
     pub store: Store,
     /// Where events go, and as what.
     pub routes: Arc<Routes>,
-    /// The CRM accounts by name.
+    /// The CRM accounts, and the sources that are asked for objects, by name.
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     /// This worker's name in leases.
     pub holder: String,
@@ -49,15 +77,27 @@ impl Engine {
         now: Time,
         chance: &mut (dyn FnMut() -> f64 + Send),
     ) -> Result<Advanced, store::Error> {
-        let limits = target.client.connector().limits();
+        let identifier_trust: BTreeMap<String, u8>;
+        let enriching = match &target.to {
+            To::Crm(_) => None,
+            To::Source { source, .. } => {
+                identifier_trust = self.targets.iter().map(|(name, held)| (name.clone(), held.policy.identifier_trust)).collect();
+                Some(Enriching { source, identifier_trust: &identifier_trust })
+            }
+        };
         let work = Work {
             destination: &target.name,
             policy: &target.policy,
             routes: &self.routes,
             holder: &self.holder,
-            group_limit: limits.write_batch.min(limits.read_batch),
+            group_limit: target.to.group_limit(),
             calls_max,
-            equal: &|field, a, b| target.client.connector().equal(field, a, b),
+            equal: &|field, a, b| match &target.to {
+                To::Crm(client) => client.connector().equal(field, a, b),
+                // Nothing is written there, so nothing is ever compared.
+                To::Source { .. } => a == b,
+            },
+            enriching,
         };
         self.store.advance(now, &work, finished, chance).await
     }
@@ -67,23 +107,13 @@ impl Engine {
         if !target.policy.may_send(elapsed) {
             return not_sent(call);
         }
-        let Some(object) = self.routes.object(&target.name, &call.object) else { return not_sent(call) };
         let begun = Instant::now();
-        let (http_status, mut result) = match call.kind {
-            Kind::Push => {
-                let batch = write_batch(&call, &object.key_field);
-                let fits = target.client.connector().write_fits(&batch).clamp(1, batch.records.len());
-                let batch = WriteBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
-                taken(target.client.write(&batch, call.id, now).await, Found::Wrote)
+        let (http_status, mut result) = match &target.to {
+            To::Crm(client) => {
+                let Some(object) = self.routes.object(&target.name, &call.object) else { return not_sent(call) };
+                ask_crm(client, object, &call, now).await
             }
-            Kind::Adopt | Kind::Verify => {
-                let keys: Vec<String> = call.entries.iter().map(|entry| entry.key.clone()).collect();
-                let fields = object.field_names().map(str::to_owned).collect();
-                let batch = ReadBatch { object: call.object.clone(), key_field: object.key_field.clone(), keys, fields };
-                let fits = target.client.connector().read_fits(&batch).clamp(1, batch.keys.len());
-                let batch = ReadBatch { keys: batch.keys.into_iter().take(fits).collect(), ..batch };
-                taken(target.client.read(&batch, call.id, now).await, Found::Held)
-            }
+            To::Source { vendor, .. } => ask_vendor(vendor, &call, now).await,
         };
         if let Ok(results) = &mut result {
             // What did not fit into the request waits for the next one.
@@ -91,6 +121,44 @@ impl Engine {
         }
         Finished { call, duration: begun.elapsed(), http_status, result }
     }
+}
+
+async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -> Taken {
+    match call.kind {
+        Kind::Push => {
+            let batch = write_batch(call, &object.key_field);
+            let fits = client.connector().write_fits(&batch).clamp(1, batch.records.len());
+            let batch = WriteBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
+            taken(client.write(&batch, call.id, now).await, Found::Wrote)
+        }
+        Kind::Adopt | Kind::Verify => {
+            let keys: Vec<String> = call.entries.iter().map(|entry| entry.key.clone()).collect();
+            let fields = object.field_names().map(str::to_owned).collect();
+            let batch = ReadBatch { object: call.object.clone(), key_field: object.key_field.clone(), keys, fields };
+            let fits = client.connector().read_fits(&batch).clamp(1, batch.keys.len());
+            let batch = ReadBatch { keys: batch.keys.into_iter().take(fits).collect(), ..batch };
+            taken(client.read(&batch, call.id, now).await, Found::Held)
+        }
+        // Only a source's objects are fetched.
+        Kind::Fetch => (None, Ok(Vec::new())),
+    }
+}
+
+async fn ask_vendor(vendor: &Vendor, call: &Call, now: Time) -> Taken {
+    let fits = vendor.batch(&call.object).unwrap_or(1);
+    let ids: Vec<String> = call.entries.iter().take(fits).map(|entry| entry.key.clone()).collect();
+    let nothing = BTreeMap::new();
+    let with = match call.entries.first().map(|entry| &entry.claim.step) {
+        Some(Step::Fetch(look)) => &look.with,
+        Some(Step::Adopt | Step::Verify | Step::Push(_)) | None => &nothing,
+    };
+    let Answer { status, result } = vendor.fetch(&call.object, &ids, with, now).await;
+    let found = |fetched| match fetched {
+        Fetched::Object(object) => Ok(Found::Fetched(object)),
+        Fetched::Gone => gone(&call.object),
+        Fetched::Refused(failure) => Err(failure),
+    };
+    (status, result.map(|each| each.into_iter().map(|(_, fetched)| found(fetched)).collect()))
 }
 
 fn not_sent(call: Call) -> Finished {
@@ -110,7 +178,7 @@ fn write_batch(call: &Call, key_field: &str) -> WriteBatch {
         crm_id: entry.crm_id.clone(),
         fields: match &entry.claim.step {
             Step::Push(push) => push.patch.clone(),
-            Step::Adopt | Step::Verify => BTreeMap::new(),
+            Step::Adopt | Step::Verify | Step::Fetch(_) => BTreeMap::new(),
         },
     });
     WriteBatch { object: call.object.clone(), key_field: key_field.to_owned(), mode: call.mode, records: records.collect() }

@@ -9,5 +9,5 @@ mod metrics;
 mod overdue;
 mod run;
 
-pub use engine::{Engine, Target};
+pub use engine::{Engine, Target, To};
 pub use run::{Settings, run};

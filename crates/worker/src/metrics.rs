@@ -16,7 +16,7 @@ pub fn called(destination: &str, finished: &Finished) {
     let status = finished.http_status.map_or_else(|| "none".to_owned(), |status| status.to_string());
     counter!("onceward_crm_calls_total", "destination" => destination.to_owned(), "status" => status).increment(1);
     histogram!("onceward_crm_call_duration_seconds", "destination" => destination.to_owned()).record(finished.duration.as_secs_f64());
-    if finished.call.kind == Kind::Push {
+    if matches!(finished.call.kind, Kind::Push | Kind::Fetch) {
         histogram!("onceward_crm_records_per_call", "destination" => destination.to_owned()).record(finished.call.entries.len() as f64);
     }
     let attempt = |class: &'static str, n: u64| {
@@ -28,7 +28,7 @@ pub fn called(destination: &str, finished: &Finished) {
             for result in results {
                 match result {
                     Ok(Found::NotSent) => {}
-                    Ok(Found::Wrote(_) | Found::Held(_)) => attempt("success", 1),
+                    Ok(Found::Wrote(_) | Found::Held(_) | Found::Fetched(_)) => attempt("success", 1),
                     Err(failure) => attempt(failure.class.as_str(), 1),
                 }
             }
@@ -40,6 +40,10 @@ pub fn called(destination: &str, finished: &Finished) {
 pub fn advanced(destination: &str, advanced: &Advanced, now: Time) {
     if advanced.retries > 0 {
         counter!("onceward_retries_total", "destination" => destination.to_owned()).increment(advanced.retries);
+    }
+    for (source, warning) in &advanced.warnings {
+        let labels = [("source", source.clone()), ("kind", warning.kind.clone())];
+        counter!("onceward_mapping_warnings_total", &labels).increment(1);
     }
     for ended in &advanced.ended {
         let labels = [("destination", destination.to_owned()), ("object", ended.object.clone()), ("outcome", ended.outcome.to_owned())];

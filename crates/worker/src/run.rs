@@ -240,6 +240,8 @@ impl Destination {
         for call in advanced.calls {
             self.start(call, begun);
         }
+        // What has become whole goes on elsewhere.
+        advanced.wakeups.into_iter().for_each(|wakeup| self.queue.wake(wakeup));
         Ok(advanced.next.map_or(IDLE_MAX, |next| next.since((self.settings.now)()).min(IDLE_MAX)))
     }
 

@@ -62,9 +62,19 @@ impl Hubspot {
         }
     }
 
+    /// Where its objects are: `/crm/v3/objects`.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
     fn post(&self, object: &str, verb: &str, body: Value) -> Request {
         accepting(Request::new(Method::POST, format!("{}/{object}/batch/{verb}", self.root), Body::Json(body)))
     }
+}
+
+/// What a reply other than 2xx means for a call that only reads.
+pub(crate) fn refused_read(reply: &Reply) -> Failure {
+    refused(reply, Call::Read)
 }
 
 fn accepting(mut request: Request) -> Request {

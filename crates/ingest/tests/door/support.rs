@@ -34,7 +34,7 @@ fn gate(name: &str, definition: &str, secrets: &[&str]) -> (String, Gate) {
     let definition: SourceDef = toml::from_str(definition).unwrap();
     let source = Source::compile(name, &definition).unwrap();
     let secrets: Vec<_> = secrets.iter().map(|&text| Secret::new(text).unwrap()).collect();
-    let verifier = source.scheme.compile(&secrets).unwrap();
+    let verifier = source.scheme.compile(&secrets, None).unwrap();
     (name.to_owned(), Gate { source: Arc::new(source), verifier })
 }
 
@@ -134,7 +134,7 @@ impl Running {
         let own: Vec<(String, Vec<u8>)> = headers.iter().map(|&(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
         let received = Received { method: "POST", target: &target, headers: &own, body };
         let mut all: Vec<(String, String)> = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        all.extend(self.door.gates[source].verifier.sign(&received, NOW).unwrap());
+        all.extend(self.door.gates[source].verifier.sign(&received, NOW).unwrap().headers);
         all
     }
 

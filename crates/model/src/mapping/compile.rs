@@ -1,11 +1,12 @@
 //! From a mapping as data to one that reads bodies, or to everything that is wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::expression::Expression;
+use super::fetched;
 use super::key::is_event_type;
 use super::node::Node;
 use super::normalize::{Normalizer, Unit};
@@ -38,6 +39,8 @@ pub(crate) struct Mapping {
     /// The id where no rule fits.
     pub(crate) id: Option<Compiled>,
     pub(crate) rules: Vec<Rule>,
+    /// How fetched objects are read, by kind.
+    pub(crate) fetched: BTreeMap<String, FetchedRule>,
     /// Attributes whose values may differ between copies of one event.
     pub(crate) volatile: BTreeSet<String>,
     /// Names of the payload's members that any expression reads …
@@ -61,7 +64,24 @@ pub(crate) struct EventRule {
     pub(crate) event_type: Compiled,
     pub(crate) id: Option<Compiled>,
     pub(crate) occurred_at: Option<Compiled>,
+    pub(crate) fetch: Option<FetchRule>,
     pub(crate) fields: Vec<(Field, Compiled)>,
+}
+
+/// What is to be fetched before such an event can go on.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchRule {
+    pub(crate) object: String,
+    pub(crate) id: Compiled,
+    pub(crate) with: Vec<(String, Compiled)>,
+}
+
+/// How one kind of fetched object is read.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchedRule {
+    pub(crate) updated_at: Option<Compiled>,
+    /// Its fields are read as an event's are.
+    pub(crate) rule: EventRule,
 }
 
 /// What a canonical name stands for.
@@ -127,10 +147,13 @@ impl Mapping {
         let id = def.id.as_ref().and_then(|id| work.value("id", "id", id, Normalizer::Text));
         let occurred_at = def.occurred_at.as_ref().and_then(|at| work.moment("occurred_at", at, None));
         let rules = def.rules.iter().filter_map(|rule| work.rule(rule, id.as_ref(), occurred_at.as_ref())).collect::<Vec<_>>();
+        let fetched =
+            def.fetched.iter().filter_map(|(object, def)| Some((object.clone(), fetched::compile(&mut work, object, def)?))).collect();
         let parse = work.parse(&def.parse);
         let batch = def.batch.as_deref().and_then(|path| work.path("batch", path));
         work.check_batch(&def, &rules);
         work.check_rules(&def);
+        fetched::check(&mut work, &def);
         let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
         let (mut names, reads_any_name) = names(&vendor_type, &rules);
         names.extend(parse.iter().chain(&batch).flat_map(Path::names).cloned());
@@ -150,6 +173,7 @@ impl Mapping {
             vendor_type,
             id,
             rules,
+            fetched,
             volatile,
             names,
             reads_any_name,
@@ -196,20 +220,21 @@ fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     for rule in rules {
         if let Rule::Event(rule) = rule {
             let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
-            values.chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
+            let fetch = rule.fetch.iter().flat_map(|fetch| fetch.with.iter().map(|(_, value)| value).chain([&fetch.id]));
+            values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
             rule.when.iter().for_each(|when| read(&Place::Expression(when.clone())));
         }
     }
     (names, any)
 }
 
-struct Work<'a> {
+pub(super) struct Work<'a> {
     problems: &'a mut Vec<Problem>,
     region: Option<&'a str>,
 }
 
 impl Work<'_> {
-    fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem::new(key, message, remedy));
     }
 
@@ -255,7 +280,7 @@ impl Work<'_> {
         }
     }
 
-    fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
+    pub(super) fn event(&mut self, key: &str, def: &EventDef, id: Option<&Compiled>, occurred_at: Option<&Compiled>) -> Option<EventRule> {
         let when = def.when.as_deref().and_then(|text| self.expression(&format!("{key}.when"), text));
         let event_type = self.event_type(&format!("{key}.type"), &def.event_type.0);
         let own_id = def.id.as_ref().and_then(|id| self.value(&format!("{key}.id"), "id", id, Normalizer::Text));
@@ -282,6 +307,7 @@ impl Work<'_> {
             event_type: event_type?,
             id: own_id.or_else(|| id.cloned()),
             occurred_at: own_at.or_else(|| occurred_at.cloned()),
+            fetch: def.fetch.as_ref().and_then(|fetch| fetched::fetch(self, key, fetch)),
             fields,
         })
     }
@@ -304,7 +330,7 @@ impl Work<'_> {
         }
     }
 
-    fn moment(&mut self, key: &str, def: &ValueDef, unit: Option<&str>) -> Option<Compiled> {
+    pub(super) fn moment(&mut self, key: &str, def: &ValueDef, unit: Option<&str>) -> Option<Compiled> {
         let mut def = def.clone();
         if let Some(unit) = unit {
             if def.unit.as_deref().is_some_and(|own| own != unit) {
@@ -361,7 +387,7 @@ impl Work<'_> {
     }
 
     /// Compiles a value. `plain` is what is made of it where it has no `as`.
-    fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
+    pub(super) fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
         let (place, shown) = self.place(key, def)?;
         let how = self.normalizer(key, def, plain)?;
         self.check_options(key, def, how, &place);

@@ -12,6 +12,7 @@ mod content;
 mod document;
 mod evaluate;
 mod expression;
+mod fetched;
 mod functions;
 mod key;
 mod node;
@@ -26,6 +27,7 @@ pub(crate) mod tests;
 pub use batch::ENTRIES_MAX;
 pub(crate) use compile::Mapping;
 pub use document::NODES_MAX;
+pub use fetched::Refused;
 pub use key::KEY_BYTES_MAX;
 pub use read::ReadContext;
 

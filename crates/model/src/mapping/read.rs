@@ -70,13 +70,18 @@ impl Source {
 
     /// Tells "same key, same content" from "same key, other content", under one mapping version.
     ///
-    /// Over type, identity and attributes. Not over `occurred_at`, which may be the time of receipt and so differ
+    /// Over type, identity, attributes and what is to be fetched. Not over `occurred_at`, which may be the time of receipt and so differ
     /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
     pub fn content_hash(&self, event: &Event) -> [u8; 16] {
         let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
         let mut content = Vec::with_capacity(CONTENT_BYTES);
+        let said = (&event.event_type, &event.identity, attributes);
         // As in `prepare`: there is nothing in it that JSON cannot say.
-        if serde_json::to_writer(&mut content, &(&event.event_type, &event.identity, attributes)).is_err() {
+        let written = match &event.fetch {
+            None => serde_json::to_writer(&mut content, &said),
+            Some(fetch) => serde_json::to_writer(&mut content, &(said, &fetch.object, &fetch.id, &fetch.with)),
+        };
+        if written.is_err() {
             content.clear();
         }
         let mut hash = [0; 16];
@@ -85,20 +90,20 @@ impl Source {
     }
 }
 
-struct Reader<'a, 'c> {
-    source: &'a Source,
-    mapping: &'a Mapping,
-    request: &'a Received<'a>,
-    context: &'a mut ReadContext<'c>,
+pub(super) struct Reader<'a, 'c> {
+    pub(super) source: &'a Source,
+    pub(super) mapping: &'a Mapping,
+    pub(super) request: &'a Received<'a>,
+    pub(super) context: &'a mut ReadContext<'c>,
     /// `None` if the body cannot be read.
-    document: Option<&'a Document<'a>>,
+    pub(super) document: Option<&'a Document<'a>>,
     /// Of a batch: the entry's place, and its own bytes, made when they are asked for.
-    entry: Option<(u32, OnceCell<Vec<u8>>)>,
-    warnings: Vec<Warning>,
+    pub(super) entry: Option<(u32, OnceCell<Vec<u8>>)>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// A value as it was found.
-enum Fetched<'a> {
+enum Sought<'a> {
     /// Nothing there.
     Absent,
     /// There, and null or empty.
@@ -107,7 +112,7 @@ enum Fetched<'a> {
 }
 
 /// A value as it can be used.
-enum Outcome {
+pub(super) enum Outcome {
     Absent,
     Clear,
     Value(Value),
@@ -284,6 +289,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let id = self.event_key(rule, &event, said_when, &mut refusals);
         event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
         event.event_id = format!("{}:{}", self.source.name, id.shown.as_deref().unwrap_or(id.tail.as_str()));
+        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.to_fetch(fetch, &mut refusals));
         if !refusals.is_empty() {
             return Reading::DeadLetter {
                 reason: Reason::SchemaMismatch,
@@ -313,6 +319,8 @@ impl<'a, 'c> Reader<'a, 'c> {
             identity: Identity::default(),
             attributes: Default::default(),
             routing: Vec::new(),
+            fetch: None,
+            fetched: None,
             mapping_version: self.mapping.version.clone(),
             audit: Audit {
                 received_at: self.context.received_at,
@@ -338,13 +346,13 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// When it happened, and whether that is the sender's word.
-    fn occurred_at(&mut self, compiled: Option<&'a Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
+    pub(super) fn occurred_at(&mut self, compiled: Option<&'a Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
         let received_at = self.context.received_at;
         let Some(compiled) = compiled else { return (received_at, false) };
         let unit = if let Normalizer::Datetime(unit) = compiled.how { unit } else { None };
         let fetched = match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => moment(&value, unit).map(Some),
-            Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
+            Ok(Sought::Value(value)) => moment(&value, unit).map(Some),
+            Ok(Sought::Absent | Sought::Blank) => Ok(None),
             Err(unusable) => Err(unusable),
         };
         match fetched {
@@ -367,12 +375,12 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// A usable value, or the sentence that says why there is none.
-    fn value(&mut self, compiled: &'a Compiled, is_key: bool) -> Result<Outcome, String> {
-        let normalized = self.fetch(compiled).and_then(|fetched| match fetched {
-            Fetched::Absent => Ok(None),
-            Fetched::Blank if compiled.clear => Ok(Some(Outcome::Clear)),
-            Fetched::Blank => Ok(None),
-            Fetched::Value(value) => normalize(compiled.how, &value).map(|value| value.map(Outcome::Value)),
+    pub(super) fn value(&mut self, compiled: &'a Compiled, is_key: bool) -> Result<Outcome, String> {
+        let normalized = self.fetch(compiled).and_then(|sought| match sought {
+            Sought::Absent => Ok(None),
+            Sought::Blank if compiled.clear => Ok(Some(Outcome::Clear)),
+            Sought::Blank => Ok(None),
+            Sought::Value(value) => normalize(compiled.how, &value).map(|value| value.map(Outcome::Value)),
         });
         match normalized {
             Ok(Some(Outcome::Value(value))) => Ok(Outcome::Value(self.bounded(value, compiled))),
@@ -404,7 +412,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         Value::String(text)
     }
 
-    fn place(&mut self, field: &Field, outcome: Outcome, event: &mut Event) {
+    pub(super) fn place(&mut self, field: &Field, outcome: Outcome, event: &mut Event) {
         let value = match outcome {
             Outcome::Absent => return,
             Outcome::Clear => Value::Null,
@@ -467,8 +475,8 @@ impl<'a, 'c> Reader<'a, 'c> {
             return body(self);
         }
         let text = match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => scalar_text(&value).map(|text| Some(text.into_owned())),
-            Ok(Fetched::Absent | Fetched::Blank) => Ok(None),
+            Ok(Sought::Value(value)) => scalar_text(&value).map(|text| Some(text.into_owned())),
+            Ok(Sought::Absent | Sought::Blank) => Ok(None),
             Err(unusable) => Err(unusable),
         };
         match text {
@@ -490,43 +498,43 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// A value as a text; empty where there is none.
-    fn text(&self, compiled: &'a Compiled) -> String {
+    pub(super) fn text(&self, compiled: &'a Compiled) -> String {
         match self.fetch(compiled) {
-            Ok(Fetched::Value(value)) => scalar_text(&value).map(Cow::into_owned).unwrap_or_default(),
-            Ok(Fetched::Absent | Fetched::Blank) | Err(_) => String::new(),
+            Ok(Sought::Value(value)) => scalar_text(&value).map(Cow::into_owned).unwrap_or_default(),
+            Ok(Sought::Absent | Sought::Blank) | Err(_) => String::new(),
         }
     }
 
-    fn fetch(&self, compiled: &'a Compiled) -> Result<Fetched<'a>, Unusable> {
+    fn fetch(&self, compiled: &'a Compiled) -> Result<Sought<'a>, Unusable> {
         match &compiled.place {
-            Place::Constant(value) => Ok(Fetched::Value(Cow::Borrowed(value))),
+            Place::Constant(value) => Ok(Sought::Value(Cow::Borrowed(value))),
             Place::Header(name) => match self.source.headers.header(self.request, name) {
-                Ok(Some(bytes)) => text_value(bytes).map(|text| text.map_or(Fetched::Blank, |text| Fetched::text(Cow::Borrowed(text)))),
-                Ok(None) => Ok(Fetched::Absent),
+                Ok(Some(bytes)) => text_value(bytes).map(|text| text.map_or(Sought::Blank, |text| Sought::text(Cow::Borrowed(text)))),
+                Ok(None) => Ok(Sought::Absent),
                 Err(()) => Err(Unusable { kind: "header_doubled", found: "says more than one thing".to_owned() }),
             },
             Place::Query(name) => match query_parameter(self.request.query(), name) {
                 Ok(Some(bytes)) => {
-                    text_value(&bytes).map(|text| text.map_or(Fetched::Blank, |text| Fetched::text(Cow::Owned(text.to_owned()))))
+                    text_value(&bytes).map(|text| text.map_or(Sought::Blank, |text| Sought::text(Cow::Owned(text.to_owned()))))
                 }
-                Ok(None) => Ok(Fetched::Absent),
+                Ok(None) => Ok(Sought::Absent),
                 Err(()) => Err(Unusable { kind: "query_doubled", found: "occurs twice".to_owned() }),
             },
             Place::Expression(expression) => {
-                let Some(document) = self.document else { return Ok(Fetched::Absent) };
+                let Some(document) = self.document else { return Ok(Sought::Absent) };
                 let value = match expression.find(document) {
-                    Some(Found::Absent) => return Ok(Fetched::Absent),
+                    Some(Found::Absent) => return Ok(Sought::Absent),
                     Some(Found::Value(value)) => Cow::Borrowed(value),
                     None => expression.evaluate(document).map_err(|found| Unusable { kind: "expression_failed", found })?,
                 };
                 let blank = value.is_null() || value.text().is_some_and(str::is_empty);
-                Ok(if blank { Fetched::Blank } else { Fetched::Value(value) })
+                Ok(if blank { Sought::Blank } else { Sought::Value(value) })
             }
         }
     }
 }
 
-impl<'a> Fetched<'a> {
+impl<'a> Sought<'a> {
     fn text(text: Cow<'a, str>) -> Self {
         Self::Value(Cow::Owned(Node::Text(text)))
     }

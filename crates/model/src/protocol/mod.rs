@@ -4,6 +4,7 @@
 //! transitions stand beside the code that makes them. Everything here is pure: the ledger loads rows, asks, and
 //! writes what it is told, so that the simulation and every database run the same protocol.
 
+mod fetch;
 mod plan;
 mod settle;
 
@@ -17,6 +18,7 @@ use crate::event::{Mode, Warning};
 use crate::record::{Fields, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
 
+pub use fetch::{Look, Waiting, gone, plan_fetch};
 pub use plan::plan;
 pub use settle::settle;
 
@@ -112,6 +114,8 @@ pub enum Step {
     Verify,
     /// Write.
     Push(Push),
+    /// Read an object of the vendor's for the events that wait for it.
+    Fetch(Look),
 }
 
 /// One write of one record.
@@ -184,6 +188,8 @@ pub enum Found {
     Wrote(Written),
     /// To a read: what is there, if anything.
     Held(Option<Present>),
+    /// To a fetch: the object.
+    Fetched(Value),
     /// The call was not sent: its deadline had passed, or the worker is stopping.
     NotSent,
 }
@@ -199,6 +205,8 @@ pub struct Settled {
     pub endings: Vec<(DeliveryId, Ending)>,
     /// How whatever else is open on this record ends: a read that failed for good names no deliveries.
     pub all_open: Option<Ending>,
+    /// The object that was fetched, and the deliveries whose events it makes whole: they end as what they come to.
+    pub fetched: Option<(Vec<DeliveryId>, Value)>,
     /// The fence had moved on: noted, and nothing else believed.
     pub late: bool,
 }

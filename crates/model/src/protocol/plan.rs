@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Claim, Context, Ending, Open, Outcome, Planned, Push, Share, Step, after_end, dead, rest, wait};
-use crate::destination::Adopt;
+use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
 use crate::record::{Fields, Lease, Record, State};
 use crate::{CallId, EventId, Reason, Time};
@@ -42,15 +42,10 @@ pub fn plan(
         count_crash(&mut record, now);
     }
     let mut open: Vec<&Open> = open.iter().collect();
-    if record.crashes >= CRASHES_MAX
-        && let Some(poison) = open.first().copied()
-    {
-        endings.push((
-            poison.delivery,
-            dead(Reason::Poison, None, "every claim of its record ended without an outcome".into(), record.crashes),
-        ));
+    let crashes = record.crashes;
+    if let Some(first) = open.first().copied().filter(|_| poison(&mut record)) {
+        endings.push((first.delivery, dead(Reason::Poison, None, "every claim of its record ended without an outcome".into(), crashes)));
         open.remove(0);
-        record.crashes = CRASHES_ALONE;
     }
     if record.solo {
         record.solo = open.len() > 1;
@@ -75,13 +70,13 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
     {
         // Given up, but perhaps it was written: a person must not be told otherwise before that is known.
         return match verify_due {
-            Some(_) => lease(planned, Step::Verify, holder, call, context),
+            Some(_) => lease(planned, Step::Verify, holder, call, context.policy, now),
             None => wait(record, State::Verifying, doubt.verify_after),
         };
     }
     if open.is_empty() && record.body.missing.is_empty() {
         return match record.doubt {
-            Some(_) if verify_due.is_some() => lease(planned, Step::Verify, holder, call, context),
+            Some(_) if verify_due.is_some() => lease(planned, Step::Verify, holder, call, context.policy, now),
             Some(doubt) if doubt.revision != record.pushed || record.revision != record.pushed => {
                 wait(record, State::Verifying, doubt.verify_after);
             }
@@ -89,7 +84,7 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
         };
     }
     if !record.adopted && record.doubt.is_none() && context.adopt == Adopt::Read {
-        return lease(planned, Step::Adopt, holder, call, context);
+        return lease(planned, Step::Adopt, holder, call, context.policy, now);
     }
     let mut folded = fold(record, open, context);
     planned.warnings.append(&mut folded.warnings);
@@ -102,7 +97,7 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
         return match record.doubt.filter(|doubt| doubt.revision != record.pushed) {
             // Its deliveries end when it is certain that nothing older can undo them. Reading first: a write of equal values
             // would set off the CRM's automations again.
-            Some(_) if verify_due.is_some() => lease(planned, Step::Verify, holder, call, context),
+            Some(_) if verify_due.is_some() => lease(planned, Step::Verify, holder, call, context.policy, now),
             Some(doubt) => wait(record, State::Verifying, doubt.verify_after),
             None => {
                 planned.body_changed |= record.body.fields != folded.fields;
@@ -131,7 +126,7 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
     }
     let shares = open.iter().map(|delivery| share(delivery, &record.body.fields, &folded.fields, &patch)).collect();
     let push = Push { revision: record.revision, mode: folded.mode, patch, fields: folded.fields, shares };
-    lease(planned, Step::Push(push), holder, call, context);
+    lease(planned, Step::Push(push), holder, call, context.policy, now);
 }
 
 /// What is to be written: what changes, and, where a write may not have happened or nothing older can land after this one, every field in doubt.
@@ -144,15 +139,15 @@ fn with_late(record: &Record, folded: &Folded, now: Time) -> BTreeMap<String, Va
     patch
 }
 
-fn lease(planned: &mut Planned, step: Step, holder: &str, call: CallId, context: &Context<'_>) {
+pub(super) fn lease(planned: &mut Planned, step: Step, holder: &str, call: CallId, policy: &Policy, now: Time) {
     let record = &mut planned.record;
-    let until = context.now + context.policy.lease();
+    let until = now + policy.lease();
     record.fence += 1;
     record.state = State::Leased;
     record.wake_at = Some(until);
     record.lease = Some(Lease { holder: holder.to_owned(), until, call });
     record.intent = matches!(step, Step::Push(_));
-    planned.claim = Some(Claim { fence: record.fence, claimed_at: context.now, step });
+    planned.claim = Some(Claim { fence: record.fence, claimed_at: now, step });
 }
 
 /// Amendment 17: an update waits for its record to appear, then says that it did not.
@@ -174,7 +169,7 @@ fn await_record(planned: &mut Planned, open: &[&Open], context: &Context<'_>) {
 }
 
 /// H18: a claim ended without any outcome. Random kills do not reach the end of this count; a delivery that kills its worker does.
-fn count_crash(record: &mut Record, now: Time) {
+pub(super) fn count_crash(record: &mut Record, now: Time) {
     let alone = record.crashes >= CRASHES_ALONE;
     if !alone || record.crashed_at.is_none_or(|last| now.since(last) >= CRASH_SPACING) {
         record.crashes += 1;
@@ -185,6 +180,15 @@ fn count_crash(record: &mut Record, now: Time) {
         // Singly, oldest first, to find the one.
         record.solo |= record.crashes > CRASHES_ALONE;
     }
+}
+
+/// T15: whether the oldest delivery is to be taken out. The count then goes on from where its record is looked at alone.
+pub(super) fn poison(record: &mut Record) -> bool {
+    let poisoned = record.crashes >= CRASHES_MAX;
+    if poisoned {
+        record.crashes = CRASHES_ALONE;
+    }
+    poisoned
 }
 
 struct Folded {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, rest, wait};
+use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, fetch, rest, wait};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;
@@ -14,7 +14,7 @@ const CONFLICTS_MAX: u32 = 5;
 
 /// T9–T14: what follows from a record's share of a call's result.
 pub fn settle(record: Record, claim: &Claim, result: &Result<Found, Failure>, settling: &Settling<'_>) -> Settled {
-    let mut settled = Settled { record, body_changed: false, endings: Vec::new(), all_open: None, late: false };
+    let mut settled = Settled { record, body_changed: false, endings: Vec::new(), all_open: None, fetched: None, late: false };
     if settled.record.fence != claim.fence || settled.record.lease.is_none() {
         settle_late(&mut settled, claim, result, settling);
         return settled;
@@ -44,7 +44,11 @@ pub fn settle(record: Record, claim: &Claim, result: &Result<Found, Failure>, se
                     // What was claimed and what was pushed are one again: what differs is in `missing`, or is folded again.
                     record.pushed = record.revision;
                 }
-                (Step::Push(_) | Step::Adopt | Step::Verify, Found::Wrote(_) | Found::Held(_) | Found::NotSent) => {}
+                (Step::Fetch(look), Found::Fetched(object)) => fetch::fetched(&mut settled, look, object, settling.now),
+                (
+                    Step::Push(_) | Step::Adopt | Step::Verify | Step::Fetch(_),
+                    Found::Wrote(_) | Found::Held(_) | Found::Fetched(_) | Found::NotSent,
+                ) => {}
             }
         }
         Err(failure) => failed(&mut settled, claim, failure, settling),
@@ -60,7 +64,7 @@ fn settle_late(settled: &mut Settled, claim: &Claim, result: &Result<Found, Fail
     let Step::Push(push) = &claim.step else { return };
     let applied = match result {
         Ok(Found::Wrote(_)) => true,
-        Ok(Found::Held(_) | Found::NotSent) => false,
+        Ok(Found::Held(_) | Found::Fetched(_) | Found::NotSent) => false,
         Err(failure) => failure.class == Class::Unknown,
     };
     if applied {
@@ -235,7 +239,7 @@ fn refused(settled: &mut Settled, claim: &Claim, failure: &Failure, now: Time) {
     let reason = failure.reason.unwrap_or(Reason::RejectedByCrm);
     let push = match &claim.step {
         Step::Push(push) => push,
-        Step::Adopt | Step::Verify => return end_all(settled, claim, reason, failure, now),
+        Step::Adopt | Step::Verify | Step::Fetch(_) => return end_all(settled, claim, reason, failure, now),
     };
     if reason == Reason::RecordNotFound {
         // Update-only, and it is not there (any more): the next claim waits for it.
@@ -266,6 +270,7 @@ fn end_all(settled: &mut Settled, claim: &Claim, reason: Reason, failure: &Failu
     (record.tries, record.attempts) = (0, 0);
     match &claim.step {
         Step::Push(push) => settled.endings.extend(push.shares.iter().map(|share| (share.delivery, ending.clone()))),
+        Step::Fetch(look) => settled.endings.extend(fetch::ended(look, &ending)),
         Step::Adopt | Step::Verify => settled.all_open = Some(ending),
     }
     after_end(&mut settled.record, 0, settled_at);

@@ -1,8 +1,10 @@
 //! A definition laid over another: what makes a mapping and its version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use crate::fetch::FetchedDef;
 
 use super::{Content, EventDef, SourceDef, Unmatched, ValueDef};
 
@@ -24,6 +26,9 @@ pub(crate) struct MappingDef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) batch: Option<String>,
     pub(crate) rules: Vec<RuleDef>,
+    // Left out where there is none, so that mappings without it keep their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) fetched: BTreeMap<String, FetchedDef>,
 }
 
 /// One rule of a mapping. The first that fits is taken.
@@ -66,6 +71,10 @@ impl SourceDef {
         );
         rules.push(RuleDef::Ignore(base.ignore.clone()));
         rules.retain(|rule| !matches!(rule, RuleDef::Ignore(types) if types.is_empty()));
+        let mut fetched = base.fetched.clone();
+        for (object, own) in &self.fetched {
+            own.lay_over(fetched.entry(object.clone()).or_default());
+        }
         MappingDef {
             vendor_type: self
                 .vendor_type
@@ -84,6 +93,7 @@ impl SourceDef {
             // An empty path takes the preset's away: the body is one event.
             batch: self.batch.clone().or(base.batch.clone()).filter(|path| !path.trim().is_empty()),
             rules,
+            fetched,
         }
     }
 }
@@ -101,6 +111,9 @@ impl EventDef {
         }
         if self.occurred_at_unit.is_some() {
             under.occurred_at_unit.clone_from(&self.occurred_at_unit);
+        }
+        if self.fetch.is_some() {
+            under.fetch.clone_from(&self.fetch);
         }
         if self.answers.is_some() {
             under.answers.clone_from(&self.answers);

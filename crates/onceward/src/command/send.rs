@@ -41,9 +41,11 @@ pub async fn run(context: &Context, asked: Send) -> Result<(), Refused> {
     let sender = Sender::new(&to, &asked.source, source.verifier.clone()).map_err(Refused::Usage)?;
     let mut refused = false;
     for n in 1..=asked.repeat {
-        let headers = sender.sign(&body, clock::now()).map_err(|error| Refused::because(error.to_string()))?;
-        let sent = if asked.tamper { tampered(&body) } else { body.clone() };
-        let answer = sender.post(sent, &headers).await.map_err(|error| Refused::because(error.to_string()))?;
+        let mut signed = sender.sign(&body, clock::now()).map_err(|error| Refused::because(error.to_string()))?;
+        if asked.tamper {
+            signed.body = tampered(&signed.body);
+        }
+        let answer = sender.post(signed).await.map_err(|error| Refused::because(error.to_string()))?;
         refused |= !(200..300).contains(&answer.status);
         show(context, &sender, &answer, n, asked.repeat);
     }

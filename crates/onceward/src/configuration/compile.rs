@@ -112,7 +112,7 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let retention = retention(to);
     let limits = limits(to);
     let tokens = tokens(to);
-    let sources = sources(to);
+    let sources = sources(to, listen.as_ref());
     let destinations = destination::all(to);
     let routed = route::definitions(to);
     let routes = route::compile(to, routed.as_deref().unwrap_or_default(), &destinations);
@@ -301,12 +301,12 @@ fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
 }
 
 /// Every source by name; `None` where something was wrong with it.
-fn sources(to: &mut Compiler<'_>) -> BTreeMap<String, Option<SourceOf>> {
+fn sources(to: &mut Compiler<'_>, listen: Option<&Listen>) -> BTreeMap<String, Option<SourceOf>> {
     let names = to.names(&[key("sources")]);
-    names.into_iter().map(|name| (name.clone(), source(to, &name))).collect()
+    names.into_iter().map(|name| (name.clone(), source(to, &name, listen))).collect()
 }
 
-fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
+fn source(to: &mut Compiler<'_>, name: &str, listen: Option<&Listen>) -> Option<SourceOf> {
     let path = [key("sources"), key(name)];
     let node = to.root.at(&path)?.clone();
     let before = to.problems.len();
@@ -329,11 +329,20 @@ fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
             return None;
         }
     };
-    match source.scheme.compile(&secrets?) {
+    // The vendor's word for our address: the source's own, or the one of all with the source's path.
+    let all = listen.and_then(|listen| listen.public_url.as_ref()).map(|url| format!("{url}/webhooks/{name}"));
+    let public_url = source.public_url.clone().or(all);
+    if let Some((lacking, text)) = source.handshake.as_ref().and_then(|handshake| handshake.lacks(public_url.as_deref())) {
+        to.model(&path, model::source::Problem::new(lacking, text, "add it"));
+        return None;
+    }
+    match source.scheme.compile(&secrets?, public_url.as_deref()) {
         Ok(verifier) => Some(SourceOf { source: Arc::new(source), verifier }),
         Err(problems) => {
-            for problem in problems {
-                let outer = if problem.key.starts_with("secrets") { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
+            // Where `listen` is wrong, that was told.
+            for problem in problems.into_iter().filter(|problem| problem.key != "public_url" || listen.is_some()) {
+                let own = matches!(problem.key, "secrets" | "public_url");
+                let outer = if own { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
                 to.model(&path, model::source::Problem::new(outer, problem.text, "correct it; the presets are good examples"));
             }
             None

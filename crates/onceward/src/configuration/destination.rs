@@ -58,6 +58,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
             SettingsError::BaseUrl(text) => (key("base_url"), text.clone()),
             SettingsError::Auth(text) => (key("auth"), text.clone()),
             SettingsError::ApiVersion(text) => (key("api_version"), text.clone()),
+            SettingsError::Accounts(text) => (key("accounts"), text.clone()),
             SettingsError::CallTimeout => (key("call_timeout"), "a span out of bounds".to_owned()),
             SettingsError::Tls(_) => (key("base_url"), error.to_string()),
         };

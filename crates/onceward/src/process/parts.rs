@@ -234,7 +234,7 @@ fn targets(configuration: &Configuration) -> Result<BTreeMap<String, Arc<worker:
     let target = |(name, held): (&String, &Destination)| {
         let client = connect::Client::http(held.settings.clone());
         let client = client.map_err(|error| Refused::because(format!("destination `{name}`: {error}")))?;
-        let target = worker::Target { name: name.clone(), policy: held.policy.clone(), client: Arc::new(client) };
+        let target = worker::Target { name: name.clone(), policy: held.policy.clone(), to: worker::To::Crm(Arc::new(client)) };
         Ok((name.clone(), Arc::new(target)))
     };
     configuration.destinations.iter().map(target).collect()

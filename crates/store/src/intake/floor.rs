@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::Time;
 
-use super::{Plan, deliveries, raw_event};
+use super::{Plan, raw_event};
 use crate::postgres::Postgres;
 use crate::types::Intake;
 use crate::{Arm, Error, Options, Store, is_postgres};
@@ -57,7 +57,7 @@ impl Store {
         let mut names: Vec<&str> = Vec::new();
         for intake in requests {
             names.push(&intake.raw.source);
-            for delivery in intake.events.iter().flat_map(deliveries) {
+            for delivery in intake.events.iter().flat_map(|event| event.fate.deliveries()) {
                 names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
             }
         }

@@ -22,7 +22,7 @@ use super::pool::{Begun, Pool};
 use super::read::{delivery, event, get, json, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow, Whole};
 use crate::tx::{Burial, Looked, Sent};
 
 /// The key of the lock under which the audit trail grows.
@@ -100,6 +100,23 @@ impl Tx {
             .bind(warnings)
             .bind(event.normalized.clone())
             .bind(event.id.0);
+        self.run(statement).await.map(drop)
+    }
+
+    /// Events whose object was fetched: what is known of them now.
+    pub async fn make_whole(&mut self, events: &[Whole]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let sql = "with narrow as (update event e set mapping_version = v.mapping_version, flags = (e.flags & ~1::bigint) | v.ignored \
+                   from unnest($1::bigint[], $2::text[], $3::bigint[]) v (id, mapping_version, ignored) where e.id = v.id) \
+                   insert into payload (event_id, normalized) select * from unnest($1::bigint[], $4::text[]) \
+                   on conflict (event_id) do update set normalized = excluded.normalized";
+        let statement = sqlx::query(sql)
+            .bind(list(events.iter().map(|whole| whole.event.0)))
+            .bind(events.iter().map(|whole| whole.mapping_version.clone()).collect::<Vec<_>>())
+            .bind(list(events.iter().map(|whole| i64::from(whole.ignored))))
+            .bind(events.iter().map(|whole| whole.normalized.clone()).collect::<Vec<_>>());
         self.run(statement).await.map(drop)
     }
 
@@ -435,11 +452,12 @@ impl Tx {
         self.all(sqlx::query(sql).bind(id.0)).await?.first().map(delivery).transpose()
     }
 
-    /// Every delivery of an event, oldest first.
-    pub async fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
-        let sql = "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
-                   left join name o on o.id = d.object_id where d.id between $1 and $1 + 63 order by d.id";
-        self.all(sqlx::query(sql).bind(event.0)).await?.iter().map(delivery).collect()
+    /// Every delivery of these events, each event's oldest first.
+    pub async fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Result<Vec<Delivery>, Error> {
+        let sql = "select d.*, n.text as destination, o.text as object from unnest($1::bigint[]) e (id) \
+                   cross join lateral (select * from delivery where id between e.id and e.id + 63 order by id limit 64) d \
+                   left join name n on n.id = d.destination_id left join name o on o.id = d.object_id order by d.id";
+        self.all(sqlx::query(sql).bind(list(events.iter().map(|id| id.0)))).await?.iter().map(delivery).collect()
     }
 
     /// Opens a dead letter again: one generation more, under the same id.

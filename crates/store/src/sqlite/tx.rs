@@ -15,7 +15,7 @@ use super::read::{delivery, event, flags, ids, mode, record_entry, records, text
 use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, text_of, word};
 use super::{Names, Sqlite};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
 use crate::tx::{Burial, Looked, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
@@ -188,6 +188,12 @@ impl Tx {
             ],
         )?;
         Ok(())
+    }
+
+    /// Events whose object was fetched: what is known of them now.
+    pub fn make_whole(&mut self, events: &[Whole]) -> Result<(), Error> {
+        let sql = "update event set mapping_version = ?2, flags = (flags & ~1) | ?3, normalized = ?4 where id = ?1";
+        self.each(sql, events.iter().map(|whole| (whole.event.0, &whole.mapping_version, i64::from(whole.ignored), &whole.normalized)))
     }
 
     pub fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> Result<(), Error> {
@@ -492,11 +498,17 @@ impl Tx {
         row.as_ref().map(delivery).transpose()
     }
 
-    /// Every delivery of an event, oldest first.
-    pub fn deliveries_of(&mut self, event: EventId) -> Result<Vec<Delivery>, Error> {
+    /// Every delivery of these events, each event's oldest first.
+    pub fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Result<Vec<Delivery>, Error> {
         let sql = "select d.*, n.text as destination, o.text as object from delivery d left join name n on n.id = d.destination_id \
                    left join name o on o.id = d.object_id where d.id between ?1 and ?1 + 63 order by d.id";
-        all(&self.conn, sql, params![event.0])?.iter().map(delivery).collect()
+        let mut found = Vec::new();
+        for event in events {
+            for row in &all(&self.conn, sql, params![event.0])? {
+                found.push(delivery(row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Opens a dead letter again: one generation more, under the same id.

@@ -302,6 +302,7 @@ impl Steps {
             (Some((_, class, code, said)), _, _) => ("failed", format!("{name}: {class}, {code}: {said}")),
             (None, Some(code), _) => ("failed", format!("{name}: {code}: {}", get::<Option<&str>>(row, "message")?.unwrap_or_default())),
             (None, None, _) if http_status.is_none() => ("not_sent", format!("{name}: the call was not sent any more; it is due again")),
+            (None, None, "fetch") => ("fetched", format!("{name}: it was fetched from where the event came from")),
             (None, None, "push") => ("written", format!("{name}: the CRM took it")),
             (None, None, "verify") => ("verified", format!("{name}: what the CRM holds was read back")),
             (None, None, _) => ("read", format!("{name}: what the CRM held before was read")),
@@ -393,6 +394,7 @@ fn purpose(step: &str, patch: &Map<String, Value>) -> String {
             format!("to be written ({})", fields.join(", "))
         }
         "verify" => "to be read back".to_owned(),
+        "fetch" => "to be fetched".to_owned(),
         _ => "to be read before it is first written".to_owned(),
     }
 }

@@ -6,10 +6,11 @@ use model::destination::{Destination, Policy};
 use model::protocol::{self, Ending, Found, Settling};
 use model::{CallId, Class, Failure, RecordId, Time};
 
+use super::enrich::Arrived;
 use super::{Advanced, Finished, Ledger, Work};
-use crate::Error;
 use crate::rows::{AliasKey, RecordEntry, ResultRow, hash};
 use crate::tx::Tx;
+use crate::{Error, Store};
 
 /// What finished calls tell of the destination.
 pub(super) fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
@@ -31,6 +32,7 @@ pub(super) fn observe(destination: &mut Destination, policy: &Policy, now: Time,
 
 #[expect(clippy::too_many_arguments, reason = "one step of a transaction, apart for its length")]
 pub(super) async fn settle(
+    store: &Store,
     tx: &mut Tx,
     work: &Work<'_>,
     finished: &[Finished],
@@ -46,6 +48,7 @@ pub(super) async fn settle(
     let mut results = Vec::with_capacity(finished.len());
     let mut all_open: BTreeMap<RecordId, (CallId, Ending)> = BTreeMap::new();
     let mut named: BTreeMap<AliasKey, RecordId> = BTreeMap::new();
+    let mut arrived = Vec::new();
     for finished in finished {
         let call = &finished.call;
         let mut result = result_row(finished, now);
@@ -75,6 +78,10 @@ pub(super) async fn settle(
                 let (state, outcome) = ledger.end(*delivery, ending, &entry.object, Some(call.id), now);
                 result.endings.push((*delivery, state, outcome));
             }
+            if let Some((deliveries, value)) = settled.fetched {
+                let (call, record, object, at) = (call.id, entry.id, entry.object.clone(), claimed.claim.claimed_at);
+                arrived.push(Arrived { call, record, object, deliveries, value, at });
+            }
             if let Some(ending) = settled.all_open {
                 all_open.insert(entry.id, (call.id, ending));
             }
@@ -87,6 +94,7 @@ pub(super) async fn settle(
         results.push(result);
     }
     end_all_open(tx, &entries, &all_open, &mut results, ledger, now).await?;
+    store.enrich(tx, work, &arrived, &mut results, now, ledger, advanced).await?;
     if !named.is_empty() {
         // One that is taken stays with the record that took it.
         tx.insert_aliases(&named).await?;

@@ -166,7 +166,10 @@ fn a_source_changes_single_things_of_its_preset() {
         fields = { email = "email" }
         "#,
     );
-    assert_eq!((source.trust, source.scheme.prefix.as_deref(), source.scheme.header.as_str()), (60, Some("sha512="), "typeform-signature"));
+    assert_eq!(
+        (source.trust, source.scheme.prefix.as_deref(), source.scheme.header.as_deref()),
+        (60, Some("sha512="), Some("typeform-signature"))
+    );
     let (event, _) = event(read(&source, sample("typeform").unwrap().body));
     assert_eq!(event.attributes["team_size"], json!(["Engines", "Notes"]));
     assert_eq!((&event.attributes["company"], event.identity.email.as_deref()), (&json!("Fixed"), Some("ada@example.com")));

@@ -1,0 +1,88 @@
+//! Amendment 15: what a due record of a source needs. It stands for an object that the vendor has, and that is read; nothing is written.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::plan::{count_crash, lease, poison};
+use super::{Ending, Found, Planned, Settled, Step, after_end, dead, rest};
+use crate::destination::Policy;
+use crate::record::Record;
+use crate::{CallId, DeliveryId, Failure, Reason, Time};
+
+/// An open delivery whose event waits for an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Which one.
+    pub delivery: DeliveryId,
+    /// What the vendor's client must know besides the object's id.
+    pub with: BTreeMap<String, String>,
+}
+
+/// One look at one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The deliveries that were there when it was claimed. One that came later may tell of a later change, and needs a look of its own.
+    pub deliveries: Vec<DeliveryId>,
+    /// What the vendor's client must know besides the object's id.
+    pub with: BTreeMap<String, String>,
+}
+
+/// T7 for a fetch. `waiting` are the record's open deliveries, oldest first, at most [`super::OPEN_MAX`]. A look leaves nothing behind at the vendor: what
+/// was never heard of is simply looked at again.
+pub fn plan_fetch(mut record: Record, waiting: &[Waiting], holder: &str, call: CallId, policy: &Policy, now: Time) -> Planned {
+    if record.lease.is_some() {
+        record.release();
+        count_crash(&mut record, now);
+    }
+    let mut waiting: Vec<&Waiting> = waiting.iter().collect();
+    let mut endings = Vec::new();
+    let crashes = record.crashes;
+    if let Some(first) = waiting.first().copied().filter(|_| poison(&mut record)) {
+        let message = "every claim of its object ended without an outcome".to_owned();
+        endings.push((first.delivery, dead(Reason::Poison, None, message, crashes)));
+        waiting.remove(0);
+    }
+    if record.solo {
+        record.solo = waiting.len() > 1;
+        waiting.truncate(1);
+    }
+    let mut planned = Planned { record, body_changed: false, endings, warnings: Vec::new(), claim: None };
+    let Some(with) = waiting.first().map(|first| first.with.clone()) else {
+        rest(&mut planned.record);
+        return planned;
+    };
+    if planned.record.attempts >= policy.schedule.attempts() {
+        let message = planned.record.body.last_error.clone().unwrap_or_else(|| "every attempt failed".into());
+        let ending = dead(Reason::AttemptsExhausted, None, message, planned.record.attempts);
+        planned.endings.extend(waiting.iter().map(|waiting| (waiting.delivery, ending.clone())));
+        (planned.record.tries, planned.record.attempts) = (0, 0);
+        after_end(&mut planned.record, waiting.len(), now);
+        return planned;
+    }
+    let deliveries = waiting.iter().filter(|waiting| waiting.with == with).map(|waiting| waiting.delivery).collect();
+    lease(&mut planned, Step::Fetch(Look { deliveries, with }), holder, call, policy, now);
+    planned
+}
+
+/// The object is here. What its deliveries come to is for whoever reads it to say.
+pub(super) fn fetched(settled: &mut Settled, look: &Look, object: &Value, now: Time) {
+    let record = &mut settled.record;
+    (record.tries, record.attempts, record.conflicts) = (0, 0, 0);
+    record.group_max = 0;
+    settled.fetched = Some((look.deliveries.clone(), object.clone()));
+    after_end(record, look.deliveries.len(), now);
+}
+
+/// How a look's deliveries end where it has failed for good.
+pub(super) fn ended(look: &Look, ending: &Ending) -> Vec<(DeliveryId, Ending)> {
+    look.deliveries.iter().map(|delivery| (*delivery, ending.clone())).collect()
+}
+
+/// What it means that the vendor does not have the object.
+pub fn gone(object: &str) -> Result<Found, Failure> {
+    let message = format!("the vendor has no {object} of this id, or has it no more");
+    let mut failure = Failure::new(crate::Class::Permanent, crate::Scope::Record, "gone", message);
+    failure.reason = Some(Reason::RecordNotFound);
+    Err(failure)
+}
