@@ -366,9 +366,13 @@ async fn refused_requests_are_looked_at_again_in_the_api_and_by_a_button() {
     assert!(page.contains("Check those of demo again"), "{page}");
     let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let form = axum::body::Body::from(format!("csrf={csrf}&reason=mended"));
-    let request = axum::http::Request::post("/sources/demo/rejected/retry").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+    let request =
+        axum::http::Request::post("/sources/demo/rejected/retry").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
     let pressed = house.admin.ask(request.header("content-type", "application/x-www-form-urlencoded").body(form).unwrap()).await;
-    assert_eq!((pressed.status, &pressed.headers["location"]), (StatusCode::SEE_OTHER, &"/rejected?source=demo&done=taken_back".parse().unwrap()));
+    assert_eq!(
+        (pressed.status, &pressed.headers["location"]),
+        (StatusCode::SEE_OTHER, &"/rejected?source=demo&done=taken_back".parse().unwrap())
+    );
     let left = house.admin.get(Role::Viewer, "/api/sources/demo/rejected").await.json();
     let left: Vec<_> = left["rejected"].as_array().unwrap().iter().map(|row| row["reason"].as_str().unwrap()).collect();
     assert_eq!(left, ["timestamp_stale"]);

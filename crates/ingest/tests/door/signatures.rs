@@ -174,7 +174,7 @@ async fn a_refused_request_is_judged_again_by_the_time_at_which_it_came() {
     let mut wrong = door(store, Limits::default());
     let other = model::secret::Secret::new("whsec_MTExMTExMTExMTExMTExMTExMTExMTExMTExMTEx").unwrap();
     let gate = wrong.gates.get_mut("hooks").unwrap();
-    gate.verifier = gate.source.scheme.compile(&[other]).unwrap();
+    gate.verifier = gate.source.scheme.compile(&[other], None).unwrap();
     let running = Running::with(wrong).await;
     let vendor = Running::with(right).await;
     let headers = vendor.signed("hooks", &[("webhook-id", "msg_1")], body);

@@ -1,7 +1,7 @@
 //! `onceward sources`
 
 mod drift;
-mod facts;
+pub mod facts;
 mod list;
 mod new;
 mod rejected;

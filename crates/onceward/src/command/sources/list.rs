@@ -143,6 +143,10 @@ mod tests {
         if std::env::var_os("ONCEWARD_WRITE_README").is_some() {
             return std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", listed.trim_end())).unwrap();
         }
-        assert_eq!(held, listed.trim_end(), "write it again: ONCEWARD_WRITE_README=1 cargo nextest run -p onceward readme_and_the_list_agree");
+        assert_eq!(
+            held,
+            listed.trim_end(),
+            "write it again: ONCEWARD_WRITE_README=1 cargo nextest run -p onceward readme_and_the_list_agree"
+        );
     }
 }

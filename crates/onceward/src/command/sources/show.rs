@@ -12,7 +12,7 @@ use crate::installation::{self, Installation};
 pub const NO_HOST: &str = "https://YOUR-HOST";
 
 /// What a `[sources.NAME]` may say, whatever its preset says.
-pub const KEYS: [(&str, &str); 20] = [
+pub const KEYS: [(&str, &str); 24] = [
     ("secrets", "the secrets that count, newest first; several during a rotation, an old one with `until`"),
     ("trust", "0 to 100, whose word counts more when sources disagree; default 50"),
     ("signature", "single keys of the scheme are laid over the preset's: `signature = { timestamp = { tolerance = \"10m\" } }`"),
@@ -32,6 +32,10 @@ pub const KEYS: [(&str, &str); 20] = [
     ("body_max", "largest body in bytes; default 1 MiB, at most 32 MiB"),
     ("gzip", "take bodies that are compressed with gzip"),
     ("answer", "what an accepted webhook is answered: `{ status, content_type, body }`"),
+    ("public_url", "this source's whole address as the vendor was told it, where it is not `listen.public_url` and `/webhooks/NAME`"),
+    ("handshake", "how the vendor tries an address before it sends there: `{ kind = \"slack\" }`"),
+    ("fetch", "how the vendor is asked for objects of which it pushes only the id: its credential, address, quota"),
+    ("fetched", "how such objects are read: fields, as in `events`"),
     ("retired", "answer 503 from now on, which no vendor takes for \"gone for good\""),
 ];
 
@@ -54,6 +58,14 @@ pub fn run(context: &Context, asked: &Show) -> Result<(), Refused> {
     let named = configuration.map(|configuration| names(configuration, &asked.preset, &facts.name)).unwrap_or_default();
     let host = configuration.and_then(|configuration| configuration.listen.public_url.clone());
     let host = host.as_deref().unwrap_or(NO_HOST);
+    if let Some(own) = held.and_then(|held| held.source.public_url.as_deref()) {
+        // Its own word for its address stands before the one of all.
+        let mut told = told_json(&facts, &named, host);
+        told["urls"] = json!([own]);
+        let text = self::told(&facts, &named, host).replace(&url(&facts, host, &asked.preset), own);
+        context.say(&told, &text);
+        return Ok(());
+    }
     context.say(&told_json(&facts, &named, host), &told(&facts, &named, host));
     Ok(())
 }
