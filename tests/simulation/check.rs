@@ -11,7 +11,7 @@ use store::rows::DeliveryState;
 use store::{AnsweredEvent, Disposition};
 
 use crate::setup::dialect;
-use crate::world::{Said, World};
+use crate::world::{DESTINATION, Said, World};
 
 /// What was seen before, for what may never change.
 #[derive(Default)]
@@ -98,7 +98,15 @@ impl Checker {
         let refused: BTreeSet<EventId> = tables.dead_letters.keys().map(|id| id.event()).collect();
         for said in &world.said {
             let event = said.accepted.unwrap_or_else(|| panic!("I5: world {seed}: {said:?} was never answered"));
-            let hopeless = said.fields.values().any(|value| value.len() > 255);
+            let thing = said.object.map(|object| world.shelves[said.source].lock().unwrap().things.get(&object).cloned());
+            let hopeless = match thing {
+                Some(thing) => thing.is_none_or(|thing| thing.torn),
+                None => said.fields.values().any(|value| value.len() > 255),
+            };
+            assert!(!(said.object.is_some() && hopeless && !refused.contains(&event)), "A15: world {seed}: {said:?} was made of nothing");
+            if said.object.is_some() && !hopeless {
+                made_whole(seed, event, tables);
+            }
             if refused.contains(&event) && !hopeless {
                 let letter = tables.dead_letters.iter().find(|(id, _)| id.event() == event).map(|(_, letter)| letter);
                 panic!("I20: world {seed}: only transient faults, yet {said:?} is a dead letter: {letter:?}");
@@ -109,7 +117,7 @@ impl Checker {
             let key = record.key.clone().unwrap_or_else(|| panic!("I7: world {seed}: a record without a key"));
             assert!(keys.insert(key.clone()), "I6: world {seed}: two records have the key {key}");
             assert_eq!(record.creates, 1, "I6: world {seed}: {key} was created {} times", record.creates);
-            let entry = tables.records.values().find(|entry| entry.key == key);
+            let entry = tables.records.values().find(|entry| entry.key == key && entry.destination == DESTINATION);
             let entry = entry.unwrap_or_else(|| panic!("I7: world {seed}: the ledger does not know {key}"));
             assert_eq!(entry.record.crm_id.as_deref(), Some(record.id.as_str()), "world {seed}: the id of {key}");
             compare(seed, &key, &expected(world, &refused, &key), &record.fields);
@@ -125,19 +133,35 @@ impl Checker {
     }
 }
 
+/// A15: an event that came as an id has been fetched, and goes to each place once.
+fn made_whole(seed: u64, id: EventId, tables: &Tables) {
+    let event: model::Event = serde_json::from_str(&tables.events[&id].normalized).unwrap();
+    assert!(event.fetched.is_some() && event.fetch.is_none(), "A15: world {seed}: {id} is not whole: {event:?}");
+    let mut targets = BTreeSet::new();
+    for delivery in tables.deliveries.values().filter(|delivery| delivery.id.event() == id) {
+        assert!(targets.insert((&delivery.destination, &delivery.object)), "A15: world {seed}: {id} goes to one place twice");
+    }
+    assert_eq!(targets.len(), 2, "A15: world {seed}: {id} goes to its source and to the CRM: {targets:?}");
+}
+
 /// The merge, written again from its description: sort what was said by (trust, time, key) and let the last word stand.
 fn expected(world: &World, refused: &BTreeSet<EventId>, key: &str) -> BTreeMap<&'static str, String> {
-    let mut said: Vec<&Said> = world
+    let said = world
         .said
         .iter()
         .filter(|said| said.person.to_string() == key && said.accepted.is_some_and(|event| !refused.contains(&event)))
-        .collect();
-    said.sort_by_key(|said| (said.trust, said.occurred_at, format!("{}|lead.created|{}", said.source, said.id)));
-    let mut fields = BTreeMap::new();
+        .collect::<Vec<&Said>>();
+    // What came as an id says what its object says in the end, and is weighed by when that was changed.
+    let mut words: Vec<_> = Vec::new();
     for said in said {
-        fields.extend(said.fields.iter().map(|(field, value)| (*field, value.clone())));
+        let key = format!("{}|lead.created|{}", said.source, said.id);
+        match said.object.map(|object| world.shelves[said.source].lock().unwrap().things[&object].clone()) {
+            Some(thing) => words.push((said.trust, thing.updated_at, key, thing.fields)),
+            None => words.push((said.trust, said.occurred_at, key, said.fields.clone())),
+        }
     }
-    fields
+    words.sort();
+    words.into_iter().flat_map(|(.., fields)| fields).collect()
 }
 
 fn compare(seed: u64, key: &str, expected: &BTreeMap<&'static str, String>, found: &BTreeMap<String, Value>) {

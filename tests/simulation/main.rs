@@ -5,6 +5,7 @@
 
 mod check;
 mod setup;
+mod shelf;
 mod world;
 
 use world::World;

@@ -13,7 +13,7 @@ use model::route::{ObjectDef, ObjectPlan, RouteDef, Routes};
 use model::secret::Secret;
 use model::source::{Source, SourceDef};
 use sandbox::{Core, HttpRequest};
-use worker::Target;
+use worker::{Target, To};
 
 use crate::world::{DESTINATION, LATE_WINDOW, SECRET};
 
@@ -78,13 +78,19 @@ pub fn faults(dice: &mut Dice) -> String {
     menu.into_iter().filter(|_| dice.chance(0.5)).collect::<Vec<_>>().join(",")
 }
 
-pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Source>) {
+pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Arc<Source>>) {
     let source = |name: &str, trust: u8| {
         let text = format!(
             r#"
             trust = {trust}
             shared = true
             signature = {{ algorithm = "hmac-sha256", header = "x-signature", encoding = "hex", signed = "{{body}}" }}
+            [[events]]
+            on = ["pointer"]
+            type = "lead.created"
+            id = "id"
+            occurred_at = "at"
+            fetch = {{ object = "contact", id = "object" }}
             [[events]]
             type = "lead.created"
             id = "id"
@@ -97,10 +103,20 @@ pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Source>) {
             job_title = "data.job_title"
             city = "data.city"
             utm_source = "data.utm_source"
+            [fetched.contact]
+            updated_at = "updatedAt"
+            [fetched.contact.fields]
+            external_id = {{ from = "properties.person", required = true }}
+            email = {{ from = "properties.email", as = "email" }}
+            last_name = {{ const = "Example" }}
+            company = {{ const = "Example Ltd" }}
+            job_title = "properties.job_title"
+            city = "properties.city"
+            utm_source = "properties.utm_source"
             "#
         );
         let def: SourceDef = toml::from_str(&text).unwrap();
-        Source::compile(name, &def).unwrap()
+        Arc::new(Source::compile(name, &def).unwrap())
     };
     let name = dialect.object;
     let object: ObjectDef = toml::from_str(dialect.configured).unwrap();
@@ -112,9 +128,9 @@ pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Source>) {
     (Arc::new(routes), vec![source("forms", 50), source("billing", 80)])
 }
 
-pub fn gate(source: Source) -> Gate {
+pub fn gate(source: Arc<Source>) -> Gate {
     let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()], None).unwrap();
-    Gate { source: Arc::new(source), verifier }
+    Gate { source, verifier }
 }
 
 pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &Arc<Mutex<Time>>) -> Target {
@@ -142,7 +158,7 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         concurrency: 1 + dice.below(4) as u32,
         ..Policy::default()
     };
-    Target { name: DESTINATION.into(), policy, client: Arc::new(Client::new(settings, transport).unwrap()) }
+    Target { name: DESTINATION.into(), policy, to: To::Crm(Arc::new(Client::new(settings, transport).unwrap())) }
 }
 
 fn exchange(crm: &mut Core, request: &Request, now: Time) -> Result<Reply, TransportError> {

@@ -16,10 +16,13 @@ use worker::{Engine, Target};
 
 use crate::check::Checker;
 use crate::setup::{configuration, dialect, faults, gate, target};
+use crate::shelf::{self, Shelf, Thing};
 
 pub const DESTINATION: &str = "crm";
 pub const SECRET: &str = "a secret of these worlds";
-const STEPS: usize = 240;
+const STEPS: usize = 280;
+/// When the oldest things were said.
+const LONG_AGO: i64 = 1_789_000_000;
 pub const LATE_WINDOW: Duration = Duration::from_secs(300);
 
 /// What a vendor means to say; the independent model of the merge reads nothing else.
@@ -31,6 +34,8 @@ pub struct Said {
     pub person: u64,
     pub occurred_at: Time,
     pub fields: BTreeMap<&'static str, String>,
+    /// The vendor says only which of its objects it is about.
+    pub object: Option<u64>,
     pub accepted: Option<EventId>,
 }
 
@@ -52,6 +57,10 @@ pub struct Tally {
     pub replays_in_flight: u64,
     pub superseded: u64,
     pub coalesced: u64,
+    pub fetches: u64,
+    pub shared_fetches: u64,
+    pub gone: u64,
+    pub torn: u64,
 }
 
 macro_rules! each {
@@ -77,7 +86,11 @@ impl Tally {
             replays,
             replays_in_flight,
             superseded,
-            coalesced
+            coalesced,
+            fetches,
+            shared_fetches,
+            gone,
+            torn
         );
     }
 
@@ -98,6 +111,10 @@ impl Tally {
             ("replays refused in flight", self.replays_in_flight),
             ("superseded deliveries", self.superseded),
             ("coalesced deliveries", self.coalesced),
+            ("fetches", self.fetches),
+            ("fetches for several events", self.shared_fetches),
+            ("objects that are gone", self.gone),
+            ("objects that cannot be read", self.torn),
         ];
         for (what, count) in happened {
             assert!(count > 0, "no world saw {what}");
@@ -107,6 +124,8 @@ impl Tally {
 
 /// A call in a worker's hands.
 struct InHand {
+    /// Its place among the targets.
+    target: usize,
     call: Call,
     /// By the worker's own clock, which only goes forward.
     claimed_at: Duration,
@@ -132,7 +151,9 @@ pub struct World {
     elapsed: Duration,
     workers: Vec<Worker>,
     births: u64,
-    target: Arc<Target>,
+    /// The CRM, and the sources that are asked for objects.
+    targets: Vec<Arc<Target>>,
+    pub shelves: BTreeMap<&'static str, Arc<Mutex<Shelf>>>,
     routes: Arc<Routes>,
     pub said: Vec<Said>,
     people: u64,
@@ -154,7 +175,13 @@ impl World {
         let crm = Arc::new(Mutex::new(Core::new(seed, options)));
         let store = Store::memory();
         let (routes, sources) = configuration(dialect(seed));
-        let target = Arc::new(target(dialect(seed), &mut dice, &crm, &crm_now));
+        let mut targets = vec![Arc::new(target(dialect(seed), &mut dice, &crm, &crm_now))];
+        let mut shelves = BTreeMap::new();
+        for (name, source) in ["forms", "billing"].into_iter().zip(&sources) {
+            let shelf = Arc::new(Mutex::new(Shelf::new(Dice::new(dice.roll()))));
+            targets.push(Arc::new(shelf::target(Arc::clone(source), &mut dice, &shelf)));
+            shelves.insert(name, shelf);
+        }
         let keys = SealingKeys::new(vec![SealingKey::new(&[7; 32])]).unwrap();
         let gates = sources.into_iter().map(|source| (source.name.clone(), gate(source))).collect();
         let clock = Arc::clone(&now);
@@ -184,7 +211,8 @@ impl World {
             elapsed: Duration::ZERO,
             workers: Vec::new(),
             births: 0,
-            target,
+            targets,
+            shelves,
             routes,
             said: Vec::new(),
             people,
@@ -204,7 +232,7 @@ impl World {
         let engine = Engine {
             store: self.store.clone(),
             routes: Arc::clone(&self.routes),
-            targets: Arc::new(BTreeMap::from([(DESTINATION.to_owned(), Arc::clone(&self.target))])),
+            targets: Arc::new(self.targets.iter().map(|target| (target.name.clone(), Arc::clone(target))).collect()),
             holder: format!("worker-{}", self.births),
         };
         Worker { engine, in_hand: Vec::new() }
@@ -222,7 +250,8 @@ impl World {
 
     /// Lives through the troubles, then lets everything come to rest, and checks what must hold.
     pub async fn live(mut self) -> Tally {
-        self.store.begin_work(self.now(), &[], &[DESTINATION], &[]).await.unwrap();
+        let names: Vec<&str> = self.targets.iter().map(|target| target.name.as_str()).collect();
+        self.store.begin_work(self.now(), &[], &names, &[]).await.unwrap();
         for _ in 0..STEPS {
             self.step().await;
             self.tally.doubts += self.checker.each_step(&self.store.tables().await.unwrap(), self.now());
@@ -245,7 +274,10 @@ impl World {
             95..=96 => self.operator_replays().await,
             97 => self.operator_pauses().await,
             98 => self.clock_jumps(),
-            _ => drop(self.store.sweep(self.now(), &[DESTINATION]).await.unwrap()),
+            _ => {
+                let names: Vec<&str> = self.targets.iter().map(|target| target.name.as_str()).collect();
+                drop(self.store.sweep(self.now(), &names).await.unwrap());
+            }
         }
     }
 
@@ -266,7 +298,9 @@ impl World {
     fn say(&mut self) {
         let (source, trust) = if self.dice.chance(0.5) { ("forms", 50) } else { ("billing", 80) };
         let id = self.said.len() as u64;
-        let back = Duration::from_secs(self.dice.below(4) * 60);
+        let old = Time::from_seconds(LONG_AGO + self.dice.below(300) as i64);
+        let recent = self.now() - Duration::from_secs(self.dice.below(4) * 60);
+        let occurred_at = if self.dice.chance(0.3) { old } else { recent };
         let mut fields = BTreeMap::new();
         // Now and then a value that the CRM refuses for ever.
         if self.rejects && self.dice.chance(0.1) {
@@ -279,7 +313,35 @@ impl World {
             }
         }
         let person = self.dice.below(self.people);
-        self.said.push(Said { source, trust, id, person, occurred_at: self.now() - back, fields, accepted: None });
+        let said = Said { source, trust, id, person, occurred_at, fields, object: None, accepted: None };
+        let said = if self.dice.chance(0.33) { self.point(said) } else { said };
+        self.said.push(said);
+    }
+
+    /// The same as an id: of an object that is there already and now says something else, of a new one, or of one that is not there.
+    fn point(&mut self, said: Said) -> Said {
+        let mut shelf = self.shelves[said.source].lock().unwrap();
+        let things: Vec<u64> = shelf.things.keys().copied().collect();
+        // Two changes never happen at one moment, and none at the moment of a whole event.
+        let updated_at = Time(Time::from_seconds(LONG_AGO + said.id as i64).0 + 1 + said.id as i64);
+        let mut fields = said.fields.clone();
+        fields.retain(|_, value| value.len() <= 255);
+        if !things.is_empty() && self.dice.chance(0.5) {
+            let object = things[self.dice.below(things.len() as u64) as usize];
+            let thing = shelf.things.get_mut(&object).unwrap();
+            thing.fields.extend(fields);
+            thing.updated_at = updated_at;
+            return Said { person: thing.person, object: Some(object), ..said };
+        }
+        let object = 1_000 + said.id;
+        if self.dice.chance(0.1) {
+            self.tally.gone += 1;
+        } else {
+            let torn = self.dice.chance(0.1);
+            self.tally.torn += u64::from(torn);
+            shelf.things.insert(object, Thing { person: said.person, updated_at, fields, torn });
+        }
+        Said { object: Some(object), ..said }
     }
 
     async fn send(&mut self, places: &[usize], unheard: f64) {
@@ -290,9 +352,13 @@ impl World {
             let gate = &self.door.gates[said.source];
             let data: serde_json::Map<String, serde_json::Value> =
                 said.fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone().into())).collect();
-            let body = serde_json::json!({ "type": "lead", "id": said.id, "at": said.occurred_at.to_string(), "person": said.person,
-                "email": format!("person{}@example.com", said.person), "data": data });
-            let body = body.to_string().into_bytes();
+            let pointer =
+                |object| serde_json::json!({ "type": "pointer", "id": said.id, "at": said.occurred_at.to_string(), "object": object });
+            let whole = || {
+                serde_json::json!({ "type": "lead", "id": said.id, "at": said.occurred_at.to_string(), "person": said.person,
+                "email": format!("person{}@example.com", said.person), "data": data })
+            };
+            let body = said.object.map_or_else(whole, pointer).to_string().into_bytes();
             let target = format!("/webhooks/{}", said.source);
             let unsigned = Received { method: "POST", target: &target, headers: &[], body: &body };
             let headers: Vec<(String, Vec<u8>)> =
@@ -325,19 +391,24 @@ impl World {
     /// Settles and claims; the worker may die before it hears that the transaction was committed.
     async fn worker_advances(&mut self) {
         let place = self.dice.below(self.workers.len() as u64) as usize;
-        self.advance(place, 0.02).await;
+        let target = match self.dice.below(10) {
+            0..=5 => 0,
+            other => 1 + other as usize % 2,
+        };
+        self.advance(place, target, 0.02).await;
     }
 
-    async fn advance(&mut self, place: usize, dies: f64) -> bool {
+    async fn advance(&mut self, place: usize, target: usize, dies: f64) -> bool {
         let now = self.now();
         let worker = &mut self.workers[place];
-        let finished: Vec<Finished> = worker.in_hand.iter_mut().filter_map(|held| held.finished.take()).collect();
+        let finished: Vec<Finished> =
+            worker.in_hand.iter_mut().filter(|held| held.target == target).filter_map(|held| held.finished.take()).collect();
         worker.in_hand.retain(|held| !finished.iter().any(|finished| finished.call.id == held.call.id));
         let engine = worker.engine.clone();
         let mut dice = Dice::new(self.dice.roll());
         let calls_max = 1 + self.dice.below(3) as u32;
         let mut chance = || dice.unit();
-        let advanced = engine.advance(&self.target, &finished, calls_max, now, &mut chance).await.unwrap();
+        let advanced = engine.advance(&self.targets[target], &finished, calls_max, now, &mut chance).await.unwrap();
         let progress = !finished.is_empty() || !advanced.calls.is_empty() || !advanced.ended.is_empty();
         self.tally.late_results += advanced.late;
         self.tally.breakers += u64::from(advanced.destination.state(now) == "breaker_open");
@@ -350,8 +421,13 @@ impl World {
             self.tally.calls += 1;
             self.tally.verified += u64::from(call.kind == store::Kind::Verify);
             for entry in &call.entries {
-                if let model::protocol::Step::Push(push) = &entry.claim.step {
-                    self.tally.coalesced += u64::from(push.shares.len() > 1);
+                match &entry.claim.step {
+                    model::protocol::Step::Push(push) => self.tally.coalesced += u64::from(push.shares.len() > 1),
+                    model::protocol::Step::Fetch(look) => {
+                        self.tally.fetches += 1;
+                        self.tally.shared_fetches += u64::from(look.deliveries.len() > 1);
+                    }
+                    model::protocol::Step::Adopt | model::protocol::Step::Verify => {}
                 }
             }
             self.note(|| {
@@ -360,7 +436,7 @@ impl World {
             });
         }
         let claimed_at = self.elapsed;
-        self.workers[place].in_hand.extend(advanced.calls.into_iter().map(|call| InHand { call, claimed_at, finished: None }));
+        self.workers[place].in_hand.extend(advanced.calls.into_iter().map(|call| InHand { target, call, claimed_at, finished: None }));
         if self.dice.chance(dies) {
             self.die(place);
         }
@@ -381,7 +457,7 @@ impl World {
         let Some(&held) = waiting.get(self.dice.below(waiting.len().max(1) as u64) as usize) else { return false };
         let in_hand = &worker.in_hand[held];
         let (call, waited) = (in_hand.call.clone(), self.elapsed.saturating_sub(in_hand.claimed_at));
-        let finished = worker.engine.perform(&self.target, call, waited, self.now()).await;
+        let finished = worker.engine.perform(&self.targets[in_hand.target], call, waited, self.now()).await;
         let all_not_sent =
             matches!(&finished.result, Ok(results) if results.iter().all(|result| matches!(result, Ok(model::protocol::Found::NotSent))));
         self.tally.not_sent += u64::from(all_not_sent);
@@ -449,10 +525,11 @@ impl World {
 
     async fn operator_pauses(&mut self) {
         let now = self.now();
+        let name = self.targets[self.dice.below(self.targets.len() as u64) as usize].name.clone();
         if self.dice.chance(0.5) {
-            assert!(self.store.pause(now, "operator", DESTINATION, "a world's dice").await.unwrap());
+            assert!(self.store.pause(now, "operator", &name, "a world's dice").await.unwrap());
         } else {
-            assert!(self.store.resume(now, "operator", DESTINATION, "a world's dice").await.unwrap());
+            assert!(self.store.resume(now, "operator", &name, "a world's dice").await.unwrap());
         }
     }
 
@@ -464,14 +541,19 @@ impl World {
             self.send(&[place], 0.0).await;
         }
         self.crm.lock().unwrap().set_faults(Faults::default(), *self.crm_now.lock().unwrap());
-        self.store.resume(self.now(), "operator", DESTINATION, "the end").await.unwrap();
+        for target in &self.targets {
+            self.store.resume(self.now(), "operator", &target.name, "the end").await.unwrap();
+        }
+        self.shelves.values().for_each(|shelf| shelf.lock().unwrap().moody = false);
         for round in 0..4_000 {
             let mut progress = false;
             for place in 0..self.workers.len() {
                 while self.call(place).await {
                     progress = true;
                 }
-                progress |= self.advance(place, 0.0).await;
+                for target in 0..self.targets.len() {
+                    progress |= self.advance(place, target, 0.0).await;
+                }
             }
             if progress {
                 continue;
@@ -479,12 +561,15 @@ impl World {
             let next = {
                 let tables = self.store.tables().await.unwrap();
                 let open = tables.deliveries.values().any(|delivery| delivery.state == store::rows::DeliveryState::Open);
-                let next = tables.records.values().filter_map(|entry| entry.record.wake_at).min();
+                let next = tables.records.values().filter_map(|entry| {
+                    // What is due and not claimed waits for its destination.
+                    let destination = &tables.destinations[&entry.destination];
+                    let pause = destination.throttled_until.max(destination.open_until).filter(|until| *until > self.now());
+                    entry.record.wake_at.map(|next| if next <= self.now() { pause.unwrap_or(next) } else { next })
+                });
+                let next = next.min();
                 assert!(!(open && next.is_none()), "world {}: an open delivery whose record sleeps", self.seed);
-                // What is due and not claimed waits for its destination.
-                let destination = &tables.destinations[DESTINATION];
-                let pause = destination.throttled_until.max(destination.open_until).filter(|until| *until > self.now());
-                next.map(|next| if next <= self.now() { pause.unwrap_or(next) } else { next })
+                next
             };
             let late = self.crm.lock().unwrap().next_due().map(|at| self.now() + at.since(*self.crm_now.lock().unwrap()));
             let Some(next) = next.into_iter().chain(late).min() else { return };

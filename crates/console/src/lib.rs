@@ -20,7 +20,7 @@ mod spelled;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -55,6 +55,8 @@ pub struct Console {
     pub keys: Arc<SealingKeys>,
     /// The configured sources by name, for replays with today's mapping.
     pub sources: BTreeMap<String, Arc<Source>>,
+    /// The sources whose vendors can be caught up with.
+    pub catches_up: BTreeSet<String>,
     /// Today's routes.
     pub routes: Arc<Routes>,
     /// From which trust on an event may change identifiers, by destination; the default where one is missing.

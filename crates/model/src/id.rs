@@ -89,6 +89,8 @@ ids! {
     RejectedId = "rej_";
     /// One replay of one or many deliveries.
     ReplayId = "rpl_";
+    /// One run of catching up with a vendor.
+    CatchUpId = "cup_";
 }
 
 /// Hands out ids that rise with time and are unique in the ledger.

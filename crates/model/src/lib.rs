@@ -5,6 +5,7 @@
 //! no database, no clock and no dice in here, which is what lets the simulation run thousands of worlds a minute
 //! over the very code that runs in production.
 
+pub mod catch_up;
 pub mod destination;
 pub mod drift;
 pub mod event;
@@ -29,6 +30,6 @@ pub mod wakeup;
 
 pub use event::{Event, Identifier, Identity, Reading};
 pub use failure::{Class, Failure, Reason, Scope};
-pub use id::{CallId, DeliveryId, EventId, IdGenerator, RawEventId, RecordId, RejectedId, ReplayId};
+pub use id::{CallId, CatchUpId, DeliveryId, EventId, IdGenerator, RawEventId, RecordId, RejectedId, ReplayId};
 pub use received::Received;
 pub use time::Time;

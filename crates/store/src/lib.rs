@@ -18,6 +18,7 @@ macro_rules! again {
     }};
 }
 
+mod catch_up;
 mod columns;
 mod drift;
 mod error;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use model::{DeliveryId, IdGenerator, Time};
 
+pub use catch_up::{AskedCatchUp, CatchUpRow, CatchUpState, Listing, NewCatchUp, PageEnd, SCHEDULE};
 pub use drift::DriftRow;
 pub use error::Error;
 pub use intake::Scratch;

@@ -1,6 +1,8 @@
 //! The memory arm: the same tables as plain maps, for simulation and for comparing the databases against. A method is the
 //! statement of the same name on SQLite, and as short as it can be read.
 
+mod catch_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,10 +10,11 @@ use model::destination::Destination;
 use model::drift::Learned;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, DeliveryId, EventId, RecordId, RejectedId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
+use crate::catch_up::CatchUpRow;
 use crate::rows::{
     AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
     hash,
@@ -46,6 +49,8 @@ pub struct Tables {
     pub destinations: BTreeMap<String, Destination>,
     /// Oldest first.
     pub audit: Vec<AuditEntry>,
+    /// By id.
+    pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
     /// By source and event type.
     pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,

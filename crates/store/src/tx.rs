@@ -9,6 +9,7 @@ use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, RejectedId, Ti
 use serde_json::Value;
 
 use crate::Error;
+use crate::catch_up::CatchUpRow;
 use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
 use crate::{memory, postgres, sqlite};
 
@@ -98,6 +99,11 @@ on_each! {
     fn put_drift(&mut self, source: &str, event_type: &str, learned: &Learned, now: Time) -> ();
     fn audit_tail(&mut self) -> Option<(i64, Vec<u8>)>;
     fn insert_audit(&mut self, seq: i64, at: Time, words: [&str; 3], detail: &str, hash: &[u8]) -> ();
+    fn insert_catch_up(&mut self, new: &CatchUpRow) -> ();
+    fn open_catch_ups(&mut self, source: &str) -> Vec<CatchUpRow>;
+    fn put_catch_up(&mut self, held: &CatchUpRow) -> ();
+    fn last_catch_up(&mut self, source: &str) -> (Option<Time>, Option<Time>);
+    fn count_correlated(&mut self, correlation: &str) -> u64;
     fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Looked;
 }
 

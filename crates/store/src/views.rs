@@ -3,6 +3,7 @@
 //! Reading uses connections or moments of its own, so that nobody who looks holds up what is written. A database's own folder spells the
 //! statements; what their rows mean is in the files below.
 
+pub(crate) mod catch_up;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod find;

@@ -4,10 +4,12 @@
 //! time. What is true is in the ledger; a worker that dies loses nothing but time.
 
 mod bell;
+pub mod catch_up;
 mod engine;
 mod metrics;
 mod overdue;
 mod run;
 
+pub use catch_up::CatchUp;
 pub use engine::{Engine, Target, To};
 pub use run::{Settings, run};

@@ -186,7 +186,7 @@ impl Vendor {
     ///
     /// # Errors
     ///
-    /// As the failures of [`Vendor::fetch`].
+    /// As the failures of [`Vendor::fetch`]. What belongs to a listed object and could not be had is no failure: the object is left out then.
     pub async fn list(&self, what: &str, window: Window, cursor: Option<&str>, now: Time) -> Result<Page, Failure> {
         if !self.kind.lists().contains(&what) {
             return Err(unknown(what, self.kind, self.kind.lists()));
@@ -194,11 +194,30 @@ impl Vendor {
         let deadline = Instant::now() + self.call_timeout;
         let request = self.api.list(what, window, cursor)?;
         let reply = self.exchange(request, now, deadline).await?;
-        let page = self.judge(&reply, now, |reply| self.api.listed(what, window, cursor, reply))?;
+        let mut page = self.judge(&reply, now, |reply| self.api.listed(what, window, cursor, reply))?;
         if page.objects.len() > PAGE_MAX || (page.next.is_some() && page.next.as_deref() == cursor) {
             return Err(refusal::garbage(&reply));
         }
+        self.complete_listed(&mut page, now, deadline).await;
         Ok(page)
+    }
+
+    /// Adds to listed objects what a fetch would have: what is still missing then is left to be fetched.
+    async fn complete_listed(&self, page: &mut Page, now: Time, deadline: Instant) {
+        let Some(object) = self.kind.objects().first() else { return };
+        let mut whole: Vec<Fetched> =
+            page.objects.iter().map(|listed| listed.object.clone().map_or(Fetched::Gone, |(_, it)| Fetched::Object(it))).collect();
+        let completed = self.complete(object, &mut whole, now, deadline).await;
+        for (listed, whole) in page.objects.iter_mut().zip(whole) {
+            match whole {
+                Fetched::Object(document) if completed.is_ok() => {
+                    if let Some((_, held)) = &mut listed.object {
+                        *held = document;
+                    }
+                }
+                Fetched::Object(_) | Fetched::Gone | Fetched::Refused(_) => listed.object = None,
+            }
+        }
     }
 
     /// Finds out by the cheapest call whether the vendor is well and takes our credentials.

@@ -1,5 +1,6 @@
 //! The admin API (DESIGN section 8). Reading needs the role viewer, changing needs operator.
 
+mod catch_up;
 pub(crate) mod openapi;
 pub(crate) mod read;
 pub(crate) mod sources;
@@ -35,6 +36,8 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/sources/{name}/drift", get(sources::drift))
         .route("/sources/{name}/rejected", get(sources::rejected))
         .route("/sources/{name}/rejected/retry", post(sources::retry))
+        .route("/sources/{name}/catch-up", get(catch_up::of_source).post(catch_up::begin))
+        .route("/catch-ups/{id}", get(catch_up::one))
         .route("/audit", get(read::audit))
         .route("/rejected", get(read::rejected))
         .route("/openapi.json", get(openapi::document))

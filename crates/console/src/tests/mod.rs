@@ -31,6 +31,7 @@ pub(crate) fn console(store: Store, clock: &Arc<AtomicI64>) -> Console {
         hash_key: keys.hash_key("identity"),
         keys: Arc::new(keys),
         sources: BTreeMap::new(),
+        catches_up: std::collections::BTreeSet::from(["meta".to_owned()]),
         routes: Arc::default(),
         identifier_trust: BTreeMap::new(),
         recheck: None,

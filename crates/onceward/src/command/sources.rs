@@ -1,5 +1,6 @@
 //! `onceward sources`
 
+mod catch_up;
 mod drift;
 pub mod facts;
 mod list;
@@ -29,6 +30,8 @@ enum What {
     Show(show::Show),
     /// Write a source into onceward.toml; asks for what the arguments leave open.
     New(Box<new::New>),
+    /// Look through the vendor's own lists for what was not pushed, and take it in.
+    CatchUp(catch_up::CatchUp),
     /// Show how what a source sends has changed: new members, vanished ones, other kinds of value.
     Drift(drift::Drift),
     /// Show the requests of a source that were refused for their signature, or check them again once the secret is mended.
@@ -41,6 +44,7 @@ pub async fn run(context: &Context, asked: Sources) -> Result<(), Refused> {
         What::List(list) => list::run(context, &asked.ask, &list).await,
         What::Show(show) => show::run(context, &show),
         What::New(new) => new::run(context, &new),
+        What::CatchUp(catch_up) => catch_up::run(context, &asked.ask, &catch_up).await,
         What::Drift(drift) => drift::run(context, &asked.ask, &drift).await,
         What::Rejected(rejected) => rejected::run(context, &asked.ask, &rejected).await,
     }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{Finding, Place, Problems, listed};
 use super::secret::{EndingSecretRef, SecretRef};
 use super::tree::{Node, Step, Value, dotted, unknown_key};
-use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, ledger, read, route, section};
+use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, fetch, ledger, read, route, section};
 
 /// Fewest bytes of a token for the admin listener.
 pub const TOKEN_BYTES_MIN: usize = 24;
@@ -310,7 +310,7 @@ fn source(to: &mut Compiler<'_>, name: &str, listen: Option<&Listen>) -> Option<
     let path = [key("sources"), key(name)];
     let node = to.root.at(&path)?.clone();
     let before = to.problems.len();
-    let def = read::section::<SourceDef>(&node, &path, &["secrets"], to.problems);
+    let def = read::section::<SourceDef>(&node, &path, &["secrets", "catch_up"], to.problems);
     let clean = to.problems.len() == before;
     let signature_told = signature(to, &path, &node);
     let retired = def.as_ref().is_some_and(|def| def.retired == Some(true));
@@ -336,8 +336,12 @@ fn source(to: &mut Compiler<'_>, name: &str, listen: Option<&Listen>) -> Option<
         to.model(&path, model::source::Problem::new(lacking, text, "add it"));
         return None;
     }
+    let fetch = fetch::fetch(to, &path, &source);
     match source.scheme.compile(&secrets?, public_url.as_deref()) {
-        Ok(verifier) => Some(SourceOf { source: Arc::new(source), verifier }),
+        Ok(verifier) => {
+            let (fetch, catch_up) = fetch?;
+            Some(SourceOf { source: Arc::new(source), verifier, fetch, catch_up })
+        }
         Err(problems) => {
             // Where `listen` is wrong, that was told.
             for problem in problems.into_iter().filter(|problem| problem.key != "public_url" || listen.is_some()) {

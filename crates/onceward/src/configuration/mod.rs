@@ -6,6 +6,7 @@ pub mod problem;
 
 mod compile;
 mod destination;
+mod fetch;
 mod ledger;
 mod read;
 mod route;
@@ -71,6 +72,12 @@ impl Configuration {
         self.keys.hash_key("identity")
     }
 
+    /// Everybody who is asked for something: destinations, and sources whose vendors give objects or lists, as `source:NAME`.
+    pub fn asked(&self) -> Vec<String> {
+        let sources = self.sources.iter().filter(|(_, held)| held.fetch.is_some()).map(|(name, _)| model::fetch::destination(name));
+        self.destinations.keys().cloned().chain(sources).collect()
+    }
+
     /// From which trust on an event may change identifiers, by destination.
     pub fn identifier_trust(&self) -> BTreeMap<String, u8> {
         self.destinations.iter().map(|(name, held)| (name.clone(), held.policy.identifier_trust)).collect()
@@ -130,6 +137,21 @@ pub struct SourceOf {
     pub source: Arc<Source>,
     /// Its signature scheme and secrets.
     pub verifier: Verifier,
+    /// How its vendor is asked for objects and lists, where it can be.
+    pub fetch: Option<FetchOf>,
+    /// How often the vendor's lists are looked through for what was not pushed.
+    pub catch_up: Option<Duration>,
+}
+
+/// A source's vendor: whose API it is, and how it is treated.
+#[derive(Clone, Debug)]
+pub struct FetchOf {
+    /// Whose API it is.
+    pub kind: connect::vendor::Kind,
+    /// For its client.
+    pub settings: connect::vendor::Settings,
+    /// Quota, timeout, schedule, breaker.
+    pub policy: Policy,
 }
 
 impl std::fmt::Debug for SourceOf {

@@ -36,7 +36,7 @@ impl Joining {
             role,
             waits: matches!(configuration.ledger, Ledger::Server(_)),
             sources: configuration.sources.keys().cloned().collect(),
-            destinations: configuration.destinations.keys().cloned().collect(),
+            destinations: configuration.asked(),
             mappings: configuration.sources.values().map(mapping).collect(),
         }
     }

@@ -155,7 +155,7 @@ fn queue_of(role: Role, configuration: &Configuration) -> Queue {
         configuration::Queue::Rabbit(address) => Queue::rabbit(queue::Settings {
             address: address.clone(),
             name: role.program().to_owned(),
-            destinations: configuration.destinations.keys().cloned().collect(),
+            destinations: configuration.asked(),
             consume: role.delivers(),
             chance,
         }),
@@ -191,13 +191,17 @@ fn worker(configuration: &Configuration, store: Store, queue: Queue, joined: wat
     };
     let hands = if configuration.ledger.file().is_some() { 1 } else { WORKER_HANDS };
     let settings = worker::Settings { now: clock::now, chance, hands, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
+    let catch_up = catch_up(configuration, &engine, &queue);
     Ok(Part::start(|stop| async move {
         tokio::select! {
             biased;
             () = told(stop.clone()) => return,
             () = join::joined(joined) => {}
         }
+        // Listing is apart from delivering: a page under way is listed again by whoever comes after.
+        let listing = tokio::spawn(catch_up.run(clock::now, stop.clone()));
         worker::run(engine, queue, settings, stop).await;
+        listing.abort();
     }))
 }
 
@@ -229,15 +233,39 @@ fn recheck(door: Arc<ingest::Door>) -> console::Recheck {
     })
 }
 
-/// The CRM accounts, each with its client.
+/// The CRM accounts, and the sources whose vendors are asked, each with its client.
 fn targets(configuration: &Configuration) -> Result<BTreeMap<String, Arc<worker::Target>>, Refused> {
-    let target = |(name, held): (&String, &Destination)| {
+    let crm = |(name, held): (&String, &Destination)| {
         let client = connect::Client::http(held.settings.clone());
         let client = client.map_err(|error| Refused::because(format!("destination `{name}`: {error}")))?;
-        let target = worker::Target { name: name.clone(), policy: held.policy.clone(), to: worker::To::Crm(Arc::new(client)) };
-        Ok((name.clone(), Arc::new(target)))
+        Ok((name.clone(), held.policy.clone(), worker::To::Crm(Arc::new(client))))
     };
-    configuration.destinations.iter().map(target).collect()
+    let vendor = |(name, held): (&String, &configuration::SourceOf)| {
+        let fetch = held.fetch.as_ref()?;
+        let vendor = connect::vendor::Vendor::new(fetch.kind, fetch.settings.clone());
+        let vendor = vendor.map_err(|error| Refused::because(format!("source `{name}`: {error}")));
+        let to = |vendor| worker::To::Source { source: Arc::clone(&held.source), vendor: Arc::new(vendor) };
+        Some(vendor.map(|vendor| (model::fetch::destination(name), fetch.policy.clone(), to(vendor))))
+    };
+    let all = configuration.destinations.iter().map(crm).chain(configuration.sources.iter().filter_map(vendor));
+    all.map(|one| {
+        let (name, policy, to) = one?;
+        Ok((name.clone(), Arc::new(worker::Target { name, policy, to })))
+    })
+    .collect()
+}
+
+/// What catches up with vendors, where there are any to catch up with.
+fn catch_up(configuration: &Configuration, engine: &worker::Engine, queue: &Queue) -> worker::CatchUp {
+    let every = |(name, held): (&String, &configuration::SourceOf)| Some((name.clone(), held.catch_up?));
+    worker::CatchUp {
+        engine: engine.clone(),
+        queue: queue.clone(),
+        keys: configuration.keys.clone(),
+        hash_key: configuration.hash_key(),
+        every: configuration.sources.iter().filter_map(every).collect(),
+        nonce: || random().ok(),
+    }
 }
 
 /// A number in 0..1, to spread waits. Without randomness nothing is spread, and nothing is wrong.

@@ -169,7 +169,12 @@ mod tests {
         let source = Source::compile("a-source", &def).unwrap();
         let verifier = source.scheme.compile(&[Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()], None).unwrap();
         let keys = SealingKeys::new(vec![SealingKey::new(&[1; 32])]).unwrap();
-        Voice::new("a-source", &SourceOf { source: Arc::new(source), verifier }, "http://127.0.0.1:1", keys.hash_key("identity"))
+        Voice::new(
+            "a-source",
+            &SourceOf { source: Arc::new(source), verifier, fetch: None, catch_up: None },
+            "http://127.0.0.1:1",
+            keys.hash_key("identity"),
+        )
     }
 
     fn script() -> Script {

@@ -6,6 +6,7 @@
 //! Row locks are taken in one order, so that nobody waits in a circle: records by their ids, then destinations. Intake never waits for a worker:
 //! a record that one has locked is woken after the commit.
 
+mod catch_up;
 mod known;
 
 mod intake;

@@ -1,5 +1,6 @@
 //! Reads for people, each over one moment of the ledger, and the few writes that belong to them.
 
+mod catch_up;
 mod dead_letters;
 mod events;
 mod find;

@@ -36,6 +36,7 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql"), additive: false },
     Migration { name: "0002_drift", text: include_str!("../../../../migrations/sqlite/0002_drift.sql"), additive: true },
+    Migration { name: "0003_catch_up", text: include_str!("../../../../migrations/sqlite/0003_catch_up.sql"), additive: true },
 ];
 
 /// An open ledger file.
@@ -197,7 +198,8 @@ impl Sqlite {
     /// The largest id that the ledger holds.
     pub async fn largest_id(&self) -> Result<i64, Error> {
         let sql = "select max(coalesce((select max(id) from raw_event), 0), coalesce((select max(id) from event), 0), coalesce((select max(id) from call), 0), \
-                   coalesce((select max(id) from record), 0), coalesce((select max(id) from rejected), 0), coalesce((select max(id) from replay), 0))";
+                   coalesce((select max(id) from record), 0), coalesce((select max(id) from rejected), 0), coalesce((select max(id) from replay), 0), \
+                   coalesce((select max(id) from catch_up), 0))";
         self.read(|conn| one(conn, sql, params![])?.at(0)).await
     }
 

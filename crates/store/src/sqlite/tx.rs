@@ -1,6 +1,7 @@
 //! One writing transaction on SQLite. Each statement is prepared once and run for row after row: nothing is between us and the
 //! database but a call.
 
+mod catch_up;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
