@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::ask::Asker;
 use super::facts::{Facts, find};
-use super::show::{paste, variable};
+use super::show::{paste, token_variable, variable};
 use super::{Context, Refused};
 use crate::configuration::problem::Problem;
 use crate::configuration::{self, Environment};
@@ -106,7 +106,7 @@ fn told(asked: &New) -> Result<(Wanted, Facts), Refused> {
     };
     let route = asked.to.clone().zip(asked.object.clone());
     let route = route.map(|(to, object)| (to, object, if asked.event.is_empty() { events(&facts) } else { asked.event.clone() }));
-    let token = facts.fetch.as_ref().map(|_| format!("{}_TOKEN", variable(&name).trim_end_matches("_SECRET")));
+    let token = facts.fetches().then(|| token_variable(&name));
     Ok((Wanted { preset: facts.name.clone(), name, secret, trust: asked.trust, token, route }, facts))
 }
 

@@ -12,7 +12,7 @@ use crate::installation::{self, Installation};
 pub const NO_HOST: &str = "https://YOUR-HOST";
 
 /// What a `[sources.NAME]` may say, whatever its preset says.
-pub const KEYS: [(&str, &str); 24] = [
+pub const KEYS: [(&str, &str); 25] = [
     ("secrets", "the secrets that count, newest first; several during a rotation, an old one with `until`"),
     ("trust", "0 to 100, whose word counts more when sources disagree; default 50"),
     ("signature", "single keys of the scheme are laid over the preset's: `signature = { timestamp = { tolerance = \"10m\" } }`"),
@@ -35,6 +35,7 @@ pub const KEYS: [(&str, &str); 24] = [
     ("public_url", "this source's whole address as the vendor was told it, where it is not `listen.public_url` and `/webhooks/NAME`"),
     ("handshake", "how the vendor tries an address before it sends there: `{ kind = \"slack\" }`"),
     ("fetch", "how the vendor is asked for objects of which it pushes only the id: its credential, address, quota"),
+    ("catch_up", "how often the vendor's own lists are looked through for what was not pushed: `\"1h\"`"),
     ("fetched", "how such objects are read: fields, as in `events`"),
     ("retired", "answer 503 from now on, which no vendor takes for \"gone for good\""),
 ];
@@ -102,9 +103,15 @@ pub fn variable(name: &str) -> String {
     format!("{}_SECRET", name.to_uppercase().replace('-', "_"))
 }
 
+/// The name of the variable that a source's token for fetching is usually in.
+pub fn token_variable(name: &str) -> String {
+    format!("{}_TOKEN", name.to_uppercase().replace('-', "_"))
+}
+
 /// What to put into onceward.toml.
 fn block(facts: &Facts, name: &str) -> String {
-    format!("[sources.{name}]\npreset  = \"{}\"\nsecrets = [{{ env = \"{}\" }}]\n", facts.name, variable(name))
+    let fetch = if facts.fetches() { format!("fetch   = {{ token = {{ env = \"{}\" }} }}\n", token_variable(name)) } else { String::new() };
+    format!("[sources.{name}]\npreset  = \"{}\"\nsecrets = [{{ env = \"{}\" }}]\n{fetch}", facts.name, variable(name))
 }
 
 fn told_json(facts: &Facts, named: &[String], host: &str) -> Value {
