@@ -11,3 +11,4 @@ mod outages;
 mod power_cuts;
 mod rejected;
 mod secrecy;
+mod sources;

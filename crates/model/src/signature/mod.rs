@@ -52,6 +52,7 @@ mod diagnose;
 mod guess;
 mod jwt;
 mod key;
+mod needs;
 mod network;
 mod place;
 mod scheme;
