@@ -4,6 +4,7 @@ mod bad_inputs;
 mod commands;
 mod dead_letters;
 mod exactness;
+mod fetching;
 mod first_light;
 mod hubspot;
 mod outages;
