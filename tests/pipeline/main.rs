@@ -5,6 +5,7 @@ mod bad_meaning;
 mod commands;
 mod dead_letters;
 mod exactness;
+mod fetching;
 mod first_light;
 mod hubspot;
 mod outages;
