@@ -18,7 +18,7 @@ fn reading(c: &mut Criterion) {
     let def = SourceDef { preset: Some("typeform".to_owned()), ..SourceDef::default() };
     let source = Source::compile("typeform", &def).unwrap_or_else(|problems| unreachable!("{problems:?}"));
     let secret = Secret::new(SECRET).unwrap_or_else(|error| unreachable!("{error}"));
-    let verifier = source.scheme.compile(&[secret]).unwrap_or_else(|problems| unreachable!("{problems:?}"));
+    let verifier = source.scheme.compile(&[secret], None).unwrap_or_else(|problems| unreachable!("{problems:?}"));
     let body = onceward_model::preset::sample("typeform").map(|sample| sample.body).unwrap_or_default();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap_or_else(|_| unreachable!("any key will do"));
     mac.update(body);

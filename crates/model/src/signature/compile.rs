@@ -97,6 +97,21 @@ impl Verifier {
         Some(hex::encode(&state.sign(&[Piece::of(b"onceward: a word for the vendor's handshake")])[..24]))
     }
 
+    /// The names of all headers that are read to check a request, aliases included, in lower case: whoever keeps a request to check it again keeps
+    /// these.
+    pub fn header_names(&self) -> Vec<&str> {
+        let places = [Some(&self.place), self.clock.as_ref().and_then(|clock| clock.place.as_ref())];
+        let placed =
+            places.into_iter().flatten().filter_map(|place| if let Place::Headers(headers) = place { Some(headers) } else { None });
+        let signed = Part::all(&self.parts)
+            .into_iter()
+            .filter_map(|part| if let Part::Value { from: Origin::Header(names), .. } = part { Some(names) } else { None });
+        let mut names: Vec<&str> = placed.flatten().chain(signed).flatten().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The source's address as its vendor was told it.
     pub fn public_url(&self) -> Option<&str> {
         self.public_url.as_deref()

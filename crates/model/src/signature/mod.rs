@@ -52,6 +52,7 @@ mod diagnose;
 mod guess;
 mod jwt;
 mod key;
+mod needs;
 mod network;
 mod place;
 mod scheme;
@@ -64,6 +65,7 @@ mod verify;
 mod tests;
 
 pub use compile::{Problem, Verifier};
+pub use network::Network;
 pub use scheme::{Algorithm, BodyHash, Encoding, HexCase, JwtRules, KeyEncoding, Layout, Names, Scheme, Timestamp, Unit};
 pub use sign::Signed;
 
