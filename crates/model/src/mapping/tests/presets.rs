@@ -22,6 +22,11 @@ fn every_preset_compiles_and_says_what_a_person_wants_to_know() {
     for (name, text) in presets() {
         let preset = crate::preset::preset(name).unwrap().unwrap();
         assert!(preset.docs.starts_with("https://") && !preset.title.is_empty() && !preset.notes.is_empty(), "{name}");
+        if preset.disabled.is_some() {
+            let def = SourceDef { preset: Some(name.to_owned()), ..SourceDef::default() };
+            assert!(Source::compile(name, &def).is_err(), "{name}");
+            continue;
+        }
         let source = of(name);
         assert!(source.mapping_version().len() == 16 && !text.is_empty());
         assert!(sample(name).is_some());
