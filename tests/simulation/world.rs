@@ -194,6 +194,8 @@ impl World {
             store: store.clone(),
             queue: Queue::embedded(),
             now: Arc::new(move || *clock.lock().unwrap()),
+            proxies: Vec::new(),
+            visit: None,
             limits: Limits::default(),
         };
         let people = 1 + dice.below(6);

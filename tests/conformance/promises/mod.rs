@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod deliver;
 pub mod doubt;
+pub mod enrich;
 pub mod pace;
 pub mod people;
 pub mod refuse;

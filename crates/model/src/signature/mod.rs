@@ -65,6 +65,7 @@ mod verify;
 mod tests;
 
 pub use compile::{Problem, Verifier};
+pub use network::Network;
 pub use scheme::{Algorithm, BodyHash, Encoding, HexCase, JwtRules, KeyEncoding, Layout, Names, Scheme, Timestamp, Unit};
 pub use sign::Signed;
 

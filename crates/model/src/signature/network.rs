@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 /// An address and how many of its leading bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub struct Network {
     address: IpAddr,
     bits: u32,
 }
 
 impl Network {
     /// Reads `203.0.113.0/24`, `2001:db8::/32` or a single address. `None` if it is none, or has bits after those that count.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().ok()?;
         let width = if address.is_ipv4() { 32 } else { 128 };
@@ -26,7 +26,7 @@ impl Network {
     }
 
     /// Whether an address lies in it. An IPv4 address that is written as IPv6 counts as what it is.
-    pub(super) fn holds(&self, peer: IpAddr) -> bool {
+    pub fn holds(&self, peer: IpAddr) -> bool {
         let ((own, width), (other, other_width)) = (number(self.address), number(peer.to_canonical()));
         width == other_width && own == other & mask(self.bits, width)
     }

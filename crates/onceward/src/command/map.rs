@@ -30,6 +30,7 @@ pub fn run(context: &Context, asked: Map) -> Result<(), Refused> {
     let body = send::payload(&asked.file, held.source.preset.as_deref())?;
     // Signed and checked as when it is sent, since what is signed decides which ids may be keys.
     let sender = Sender::new(&installation.public(), &asked.source, held.verifier.clone()).map_err(Refused::because)?;
+    let sender = sender.speaking(send::headers(&asked.file, held.source.preset.as_deref(), &body));
     let now = clock::now();
     let signed = sender.sign(&body, now).map_err(|error| Refused::because(error.to_string()))?;
     let headers: Vec<(String, Vec<u8>)> =

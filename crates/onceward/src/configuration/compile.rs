@@ -7,7 +7,7 @@ use std::sync::Arc;
 use console::Role;
 use model::seal::{SealingKey, SealingKeys};
 use model::secret::Secret;
-use model::signature::Scheme;
+use model::signature::{Network, Scheme};
 use model::source::{Source, SourceDef};
 use serde::de::DeserializeOwned;
 
@@ -154,7 +154,8 @@ fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
     };
     let (public, admin) = (address("public", &section.public), section.admin.as_deref().map(|admin| address("admin", admin)));
     let public_url = section.public_url.as_deref().map(|url| public_url(to, url));
-    let listen = Listen { public: public?, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, public_url: None };
+    let trusted_proxies = section.trusted_proxies.iter().enumerate().filter_map(|(index, text)| network(to, index, text)).collect();
+    let listen = Listen { public: public?, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, public_url: None, trusted_proxies };
     let (public, admin) = (listen.public, listen.admin());
     let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     if meet && public.port() == admin.port() && public.port() != 0 {
@@ -165,6 +166,19 @@ fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
         Some(url) => Some(Listen { public_url: Some(url?), ..listen }),
         None => Some(listen),
     }
+}
+
+fn network(to: &mut Compiler<'_>, index: usize, text: &str) -> Option<Network> {
+    let network = Network::parse(text);
+    if network.is_none() {
+        let finding = Finding::new(
+            format!("`{text}`"),
+            "an address or a network such as `10.0.0.0/8`",
+            "write the addresses that your proxies connect from",
+        );
+        to.wrong(&[key("listen"), key("trusted_proxies"), Step::Index(index)], finding);
+    }
+    network
 }
 
 fn public_url(to: &mut Compiler<'_>, url: &str) -> Option<String> {

@@ -96,6 +96,8 @@ fn door(configuration: &Configuration, voices: &[Voice]) -> ingest::Door {
         store: Store::memory(),
         queue: queue::Queue::embedded(),
         now: Arc::new(clock::now),
+        proxies: Vec::new(),
+        visit: None,
         limits: configuration.limits,
     }
 }
