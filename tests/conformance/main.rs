@@ -125,6 +125,16 @@ promises! {
         a_schedule_begins_one_run_however_many_ask_and_goes_on_from_the_last
         only_so_many_runs_of_a_source_wait
     }
+    enrich {
+        an_id_is_fetched_and_then_goes_on_as_if_it_had_come_whole
+        a_fetch_that_is_heard_twice_or_too_late_makes_nothing_twice
+        events_of_one_object_share_a_fetch_and_one_that_comes_meanwhile_has_its_own
+        a_fetch_that_fails_waits_and_leaves_no_doubt
+        an_object_that_is_gone_is_a_dead_letter_and_its_replay_fetches_anew
+        an_object_that_lacks_what_is_required_is_a_dead_letter_with_what_could_be_read
+        an_object_without_a_mapping_is_a_dead_letter
+        a_replay_with_todays_mapping_fetches_anew_and_serves_what_was_dead
+    }
     people {
         a_replay_opens_the_same_delivery_under_the_same_key
         what_is_in_flight_or_ended_well_is_not_opened

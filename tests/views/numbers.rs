@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::drift::{ChangeKind, Kinds, Observed, Shape};
 use model::{Reason, RejectedId, ReplayId};
 use serde_json::json;
 use store::{Disposition, NewRejected, RejectedBounds, Reopen, Store, audit_hash};
@@ -144,6 +145,30 @@ pub async fn a_refused_request_is_taken_in_once_and_is_off_the_list_with_it(worl
     world.store.diagnose_rejected(two.id, "timestamp_stale", "signed 400 s before it came").await.unwrap();
     let left = world.store.rejected(Some("demo"), 10).await.unwrap();
     assert_eq!(left.iter().map(|row| (row.id, row.reason.as_str())).collect::<Vec<_>>(), [(two.id, "timestamp_stale")]);
+}
+
+pub async fn what_bodies_look_like_is_learned_by_several_and_each_change_is_told_to_one(world: World) {
+    let observed = |bodies: u64, paths: &[(&str, Kinds)]| {
+        let mut shape = Shape::default();
+        paths.iter().for_each(|(path, kinds)| assert!(shape.note(path, *kinds)));
+        let mut observed = Observed::default();
+        (0..bodies).for_each(|_| observed.add(&shape));
+        BTreeMap::from([("lead.created".to_owned(), observed)])
+    };
+    let usual = observed(15, &[("id", Kinds::TEXT)]);
+    let learn = async |n: u64, observed: &BTreeMap<String, Observed>| world.store.learn(at(n), "demo", observed).await.unwrap();
+    // The first two meet where there is no row yet.
+    let (one, two) = tokio::join!(learn(1, &usual), learn(1, &usual));
+    assert!(one.is_empty() && two.is_empty());
+    let odd = observed(2, &[("id", Kinds::NUMBER), ("consent", Kinds::BOOLEAN)]);
+    let (one, two) = tokio::join!(learn(2, &odd), learn(2, &odd));
+    let told: Vec<_> =
+        one.iter().chain(&two).map(|(event_type, change)| (event_type.as_str(), change.kind, change.path.as_str())).collect();
+    let expected = [("lead.created", ChangeKind::New, "consent"), ("lead.created", ChangeKind::ChangedType, "id")];
+    assert_eq!(told, expected, "each to one of them");
+    let rows = world.store.drift("demo").await.unwrap();
+    assert_eq!((rows.len(), rows[0].bodies, rows[0].paths, rows[0].changes.len(), rows[0].updated_at), (1, 34, 2, 2, at(2)));
+    assert!(world.store.drift("typeform").await.unwrap().is_empty());
 }
 
 pub async fn a_bulk_replay_can_be_followed_and_found_again_after_a_stop(world: World) {

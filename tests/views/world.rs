@@ -96,6 +96,8 @@ impl World {
             identity: identity.clone(),
             attributes: BTreeMap::from([("company".to_owned(), told.company.into())]),
             routing: Vec::new(),
+            fetch: None,
+            fetched: None,
             mapping_version: "v1".into(),
             audit: Audit {
                 received_at: now,
@@ -163,6 +165,7 @@ impl World {
             group_limit: 200,
             calls_max,
             equal: &equal,
+            enriching: None,
         };
         self.store.advance(now, &work, finished, &mut || 0.5).await.unwrap()
     }

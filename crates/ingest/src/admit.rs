@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use model::intake::{self, NewEvent};
 use model::mapping::ReadContext;
-use model::seal::{NONCE_BYTES, SealError, pack};
+use model::seal::{NONCE_BYTES, SealError, pack, pack_for_check};
 use model::signature::{Rejection, Verified};
 use model::{EventId, RawEventId, Reading, Reason, Received, RejectedId, Time};
 use sha2::{Digest, Sha256};
@@ -120,7 +120,7 @@ impl Door {
         nonce: [u8; NONCE_BYTES],
     ) -> Result<NewRejected, SealError> {
         let id = RejectedId(self.store.next_id(now));
-        let sealed = self.keys.seal(nonce, id.0, &pack(request))?;
+        let sealed = self.keys.seal(nonce, id.0, &pack_for_check(request, &gate.verifier.header_names()))?;
         Ok(NewRejected {
             id,
             source: gate.source.name.clone(),

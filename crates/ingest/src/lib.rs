@@ -4,6 +4,7 @@
 //! its signature holds. The 2xx comes after the commit and before any wakeup. There is a [limit](Limits) on everything
 //! that a stranger can use up, and whatever is refused is refused with one of the [problems](Problem).
 
+mod address;
 mod admit;
 mod body;
 mod budget;
@@ -15,6 +16,7 @@ mod framing;
 mod gone;
 mod guard;
 mod gzip;
+mod handshake;
 mod limits;
 mod problem;
 mod ready;
@@ -24,12 +26,13 @@ mod serve;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use model::Time;
 use model::route::Routes;
 use model::seal::{HashKey, SealingKeys};
-use model::signature::Verifier;
+use model::signature::{Network, Verifier};
 use model::source::Source;
 use queue::Queue;
 use store::Store;
@@ -46,6 +49,9 @@ pub use serve::serve;
 
 /// The time.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// Asks for an `https` address of a vendor's, once, and says whether that went well.
+pub type Visit = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// A source that may send.
 #[derive(Clone, Debug)]
@@ -74,6 +80,10 @@ pub struct Door {
     pub queue: Queue,
     /// The time.
     pub now: Clock,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<Network>,
+    /// How an address is visited that a genuine handshake asks us to; without it such a handshake is answered with 503.
+    pub visit: Option<Visit>,
     /// What strangers may use up.
     pub limits: Limits,
 }

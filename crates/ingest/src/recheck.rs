@@ -1,5 +1,7 @@
 //! A refused request, looked at again once what was wrong on our side may be mended.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use model::seal::{NONCE_BYTES, SealError, unpack};
 use model::signature::Rejection;
 use model::{Received, Time};
@@ -44,6 +46,11 @@ impl Door {
         let gate = gate.ok_or_else(|| NotRechecked::NoSource(kept.source.clone()))?;
         let opened = unpack(&self.keys.open(kept.id.0, kept.key_id, &kept.sealed)?)?;
         let request = opened.received();
+        // From where it came is not kept, so only a list that is gone lets it pass.
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        if kept.reason == Rejection::AddressNotAllowed.as_str() && !gate.verifier.allows(nowhere) {
+            return Ok(Rechecked::Refused { reason: kept.reason.clone(), diagnosis: Rejection::AddressNotAllowed.sentence().to_owned() });
+        }
         match self.admit_late(gate, &request, kept.at, now, nonce) {
             Ok(Admitted { intake, .. }) => Ok(Rechecked::Genuine(Box::new(intake))),
             Err(Refused::Unauthentic(rejection)) => Ok(Rechecked::Refused {
@@ -56,6 +63,8 @@ impl Door {
 
     /// What is probably wrong, for operators.
     pub(crate) fn diagnosis(&self, gate: &Gate, request: &Received<'_>, rejection: Rejection, at: Time) -> String {
-        gate.verifier.diagnose(request, rejection, at)
+        let name = gate.source.name.as_str();
+        let others = self.gates.iter().filter(|(held, _)| *held != name).map(|(held, gate)| (held.as_str(), &gate.verifier));
+        gate.verifier.diagnose_among(request, rejection, at, others)
     }
 }

@@ -1,6 +1,7 @@
 //! The public listener: our own accept loop, because every deadline and every cap is ours to set.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,8 +96,8 @@ struct Entrance {
 impl Entrance {
     async fn opened(&mut self, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
         match accepted {
-            Ok((socket, _)) if self.connections.len() < self.room.door.limits.connections => {
-                self.connections.spawn(converse(socket, self.room.clone(), self.stopped.clone()));
+            Ok((socket, peer)) if self.connections.len() < self.room.door.limits.connections => {
+                self.connections.spawn(converse(socket, peer.ip(), self.room.clone(), self.stopped.clone()));
             }
             Ok((socket, _)) => {
                 webhook::count("unknown", Problem::Crowded.result());
@@ -116,14 +117,14 @@ impl Entrance {
 }
 
 /// One connection, from its first byte to its last.
-async fn converse(socket: TcpStream, room: Arc<Room>, mut stopped: watch::Receiver<()>) {
+async fn converse(socket: TcpStream, peer: IpAddr, room: Arc<Room>, mut stopped: watch::Receiver<()>) {
     // Answers are small and wait for nothing.
     let _ = socket.set_nodelay(true);
     let limits = &room.door.limits;
     let guard = Guard::new(socket, Patience { head: limits.head, idle: limits.idle, write: limits.write });
     let service = service_fn(|request| {
         let room = room.clone();
-        async move { Ok::<_, Infallible>(webhook::answer(room, request).await) }
+        async move { Ok::<_, Infallible>(webhook::answer(room, peer, request).await) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()

@@ -286,7 +286,9 @@ mod tests {
 
     fn shape(paths: &[(&str, Kinds)]) -> Shape {
         let mut shape = Shape::default();
-        paths.iter().for_each(|(path, kinds)| drop(shape.note(path, *kinds)));
+        paths.iter().for_each(|(path, kinds)| {
+            let _ = shape.note(path, *kinds);
+        });
         shape
     }
 

@@ -11,6 +11,7 @@ pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod fetch;
+pub mod handshake;
 pub mod id;
 pub mod intake;
 pub mod mapping;

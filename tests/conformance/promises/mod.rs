@@ -4,6 +4,7 @@ pub mod accept;
 pub mod catch_up;
 pub mod deliver;
 pub mod doubt;
+pub mod enrich;
 pub mod pace;
 pub mod people;
 pub mod refuse;

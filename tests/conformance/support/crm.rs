@@ -53,7 +53,7 @@ pub fn push(call: &Call) -> &Push {
     assert_eq!(call.entries.len(), 1, "{call:?}");
     match &call.entries[0].claim.step {
         Step::Push(push) => push,
-        step @ (Step::Adopt | Step::Verify) => panic!("no write: {step:?}"),
+        step @ (Step::Adopt | Step::Verify | Step::Fetch(_)) => panic!("no write: {step:?}"),
     }
 }
 

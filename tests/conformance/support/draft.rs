@@ -108,6 +108,8 @@ impl Draft {
             identity: self.identity.clone(),
             attributes: self.attributes.clone(),
             routing: Vec::new(),
+            fetch: None,
+            fetched: None,
             mapping_version: self.mapping.into(),
             audit: Audit {
                 received_at: now,

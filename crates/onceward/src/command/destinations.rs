@@ -27,7 +27,7 @@ enum What {
     Pause(Reasoned),
     /// Send again, whatever stopped it.
     Resume(Reasoned),
-    /// Ask the CRM from here, with the configured credentials, whether it is well. Changes nothing.
+    /// Ask the CRM, or the vendor behind `source:NAME`, from here, with the configured credentials, whether it is well. Changes nothing.
     Probe(One),
 }
 
@@ -78,7 +78,8 @@ pub async fn run(context: &Context, asked: Destinations) -> Result<(), Refused> 
 }
 
 fn path(name: &str, what: &str) -> Result<String, Refused> {
-    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let own = model::fetch::source_of(name).unwrap_or(name);
+    let fits = !own.is_empty() && own.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if fits {
         Ok(format!("/api/destinations/{name}/{what}"))
     } else {
@@ -119,11 +120,23 @@ fn detail(row: &Value) -> String {
 
 async fn probe(context: &Context, name: &str) -> Result<(), Refused> {
     let installation = Installation::find(context)?;
-    let destinations = &installation.configuration.destinations;
-    let destination = destinations.get(name).ok_or_else(|| Refused::because(format!("there is no destination `{}`", plain(name))))?;
-    let client = connect::Client::http(destination.settings.clone()).map_err(|error| Refused::because(error.to_string()))?;
-    let begun = std::time::Instant::now();
-    let probed = client.probe(clock::now()).await;
+    let configuration = &installation.configuration;
+    let refused = |error: connect::SettingsError| Refused::because(error.to_string());
+    let vendor = model::fetch::source_of(name).and_then(|source| configuration.sources.get(source)?.fetch.as_ref());
+    let begun;
+    let probed = match (configuration.destinations.get(name), vendor) {
+        (Some(destination), _) => {
+            let client = connect::Client::http(destination.settings.clone()).map_err(refused)?;
+            begun = std::time::Instant::now();
+            client.probe(clock::now()).await
+        }
+        (None, Some(fetch)) => {
+            let vendor = connect::vendor::Vendor::new(fetch.kind, fetch.settings.clone()).map_err(refused)?;
+            begun = std::time::Instant::now();
+            vendor.probe(clock::now()).await
+        }
+        (None, None) => return Err(Refused::because(format!("there is no destination `{}`", plain(name)))),
+    };
     let millis = begun.elapsed().as_secs_f64() * 1e3;
     match probed {
         Ok(()) => {

@@ -9,8 +9,8 @@ mod migrate;
 mod rehearse;
 mod replay;
 mod sandbox;
-mod send;
-mod sources;
+pub mod send;
+pub mod sources;
 mod trace;
 mod up;
 

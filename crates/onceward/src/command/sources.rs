@@ -2,7 +2,7 @@
 
 mod catch_up;
 mod drift;
-mod facts;
+pub mod facts;
 mod list;
 mod new;
 mod rejected;

@@ -176,6 +176,8 @@ fn door(role: Role, configuration: &Configuration, store: Store, queue: Queue) -
         store,
         queue,
         now: Arc::new(clock::now),
+        proxies: configuration.listen.trusted_proxies.clone(),
+        visit: Some(Arc::new(|url| Box::pin(crate::visit::visit(url)))),
         limits: ingest::Limits { leave, stop: INGEST_STOPS_WITHIN, ..configuration.limits },
     }
 }

@@ -188,6 +188,11 @@ impl Facts {
         }
     }
 
+    /// Whether something that is pushed is only an id, and has to be fetched.
+    pub fn fetches(&self) -> bool {
+        self.mapped().iter().any(|mapped| mapped.fetch)
+    }
+
     /// Whether the vendor signs the address it posts to.
     pub fn signs_url(&self) -> bool {
         self.text

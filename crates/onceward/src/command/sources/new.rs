@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::ask::Asker;
 use super::facts::{Facts, find};
-use super::show::{paste, variable};
+use super::show::{paste, token_variable, variable};
 use super::{Context, Refused};
 use crate::configuration::problem::Problem;
 use crate::configuration::{self, Environment};
@@ -61,6 +61,8 @@ struct Wanted {
     name: String,
     secret: Place,
     trust: Option<u8>,
+    /// The variable that will hold the token with which what it pushes is fetched, where it pushes only ids.
+    token: Option<String>,
     /// Destination, object, events.
     route: Option<(String, String, Vec<String>)>,
 }
@@ -104,7 +106,8 @@ fn told(asked: &New) -> Result<(Wanted, Facts), Refused> {
     };
     let route = asked.to.clone().zip(asked.object.clone());
     let route = route.map(|(to, object)| (to, object, if asked.event.is_empty() { events(&facts) } else { asked.event.clone() }));
-    Ok((Wanted { preset: facts.name.clone(), name, secret, trust: asked.trust, route }, facts))
+    let token = facts.fetches().then(|| token_variable(&name));
+    Ok((Wanted { preset: facts.name.clone(), name, secret, trust: asked.trust, token, route }, facts))
 }
 
 /// One pattern for everything that the preset makes, where one says it: `lead.*`.
@@ -157,8 +160,10 @@ fn validated(path: &Path, before: &str, after: &str, wanted: &Wanted, environmen
         Place::File(file) => !file.exists(),
     };
     let secret = format!("sources.{}.secrets[0]", wanted.name);
-    let (missing, wrong): (Vec<_>, Vec<_>) =
-        problems.into_iter().filter(|problem| !known(problem)).partition(|problem| absent && problem.key == secret);
+    let token = format!("sources.{}.fetch.token", wanted.name);
+    let tokenless = wanted.token.as_ref().is_some_and(|name| !environment.contains_key(name));
+    let later = |problem: &Problem| (absent && problem.key == secret) || (tokenless && problem.key.starts_with(&token));
+    let (missing, wrong): (Vec<_>, Vec<_>) = problems.into_iter().filter(|problem| !known(problem)).partition(later);
     if wrong.is_empty() { Ok(missing.into_iter().next()) } else { Err(Refused::Configuration(wrong)) }
 }
 
@@ -184,6 +189,9 @@ fn said(context: &Context, path: &Path, wanted: &Wanted, facts: &Facts, missing:
         (Place::Env(variable), Some(_)) => text.push_str(&format!("  put the secret into the environment variable {variable}\n")),
         (Place::File(file), Some(_)) => text.push_str(&format!("  put the secret into the file {}\n", file.display())),
         (_, None) => {}
+    }
+    if let Some(token) = wanted.token.as_ref().filter(|token| !context.environment.contains_key(*token)) {
+        text.push_str(&format!("  put the token with which its objects are read into the environment variable {token}\n"));
     }
     if wanted.route.is_none() {
         text.push_str("  write a route for its events ([[routes]]): until then they are dead letters, `unrouted`\n");

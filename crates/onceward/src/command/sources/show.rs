@@ -12,7 +12,7 @@ use crate::installation::{self, Installation};
 pub const NO_HOST: &str = "https://YOUR-HOST";
 
 /// What a `[sources.NAME]` may say, whatever its preset says.
-pub const KEYS: [(&str, &str); 20] = [
+pub const KEYS: [(&str, &str); 25] = [
     ("secrets", "the secrets that count, newest first; several during a rotation, an old one with `until`"),
     ("trust", "0 to 100, whose word counts more when sources disagree; default 50"),
     ("signature", "single keys of the scheme are laid over the preset's: `signature = { timestamp = { tolerance = \"10m\" } }`"),
@@ -32,6 +32,11 @@ pub const KEYS: [(&str, &str); 20] = [
     ("body_max", "largest body in bytes; default 1 MiB, at most 32 MiB"),
     ("gzip", "take bodies that are compressed with gzip"),
     ("answer", "what an accepted webhook is answered: `{ status, content_type, body }`"),
+    ("public_url", "this source's whole address as the vendor was told it, where it is not `listen.public_url` and `/webhooks/NAME`"),
+    ("handshake", "how the vendor tries an address before it sends there: `{ kind = \"slack\" }`"),
+    ("fetch", "how the vendor is asked for objects of which it pushes only the id: its credential, address, quota"),
+    ("catch_up", "how often the vendor's own lists are looked through for what was not pushed: `\"1h\"`"),
+    ("fetched", "how such objects are read: fields, as in `events`"),
     ("retired", "answer 503 from now on, which no vendor takes for \"gone for good\""),
 ];
 
@@ -54,6 +59,14 @@ pub fn run(context: &Context, asked: &Show) -> Result<(), Refused> {
     let named = configuration.map(|configuration| names(configuration, &asked.preset, &facts.name)).unwrap_or_default();
     let host = configuration.and_then(|configuration| configuration.listen.public_url.clone());
     let host = host.as_deref().unwrap_or(NO_HOST);
+    if let Some(own) = held.and_then(|held| held.source.public_url.as_deref()) {
+        // Its own word for its address stands before the one of all.
+        let mut told = told_json(&facts, &named, host);
+        told["urls"] = json!([own]);
+        let text = self::told(&facts, &named, host).replace(&url(&facts, host, &asked.preset), own);
+        context.say(&told, &text);
+        return Ok(());
+    }
     context.say(&told_json(&facts, &named, host), &told(&facts, &named, host));
     Ok(())
 }
@@ -90,9 +103,15 @@ pub fn variable(name: &str) -> String {
     format!("{}_SECRET", name.to_uppercase().replace('-', "_"))
 }
 
+/// The name of the variable that a source's token for fetching is usually in.
+pub fn token_variable(name: &str) -> String {
+    format!("{}_TOKEN", name.to_uppercase().replace('-', "_"))
+}
+
 /// What to put into onceward.toml.
 fn block(facts: &Facts, name: &str) -> String {
-    format!("[sources.{name}]\npreset  = \"{}\"\nsecrets = [{{ env = \"{}\" }}]\n", facts.name, variable(name))
+    let fetch = if facts.fetches() { format!("fetch   = {{ token = {{ env = \"{}\" }} }}\n", token_variable(name)) } else { String::new() };
+    format!("[sources.{name}]\npreset  = \"{}\"\nsecrets = [{{ env = \"{}\" }}]\n{fetch}", facts.name, variable(name))
 }
 
 fn told_json(facts: &Facts, named: &[String], host: &str) -> Value {
@@ -147,7 +166,7 @@ fn told(facts: &Facts, named: &[String], host: &str) -> String {
     }
     text.push_str("\nWhat your source may say otherwise\n");
     for (key, words) in KEYS {
-        text.push_str(&format!("  {key:<14}{words}\n"));
+        text.push_str(&format!("  {key:<15}{words}\n"));
     }
     let name = named.first().map_or(facts.name.as_str(), String::as_str);
     text.push_str(&format!("\n{}\nOr:  onceward sources new --preset {}", block(facts, name), facts.name));

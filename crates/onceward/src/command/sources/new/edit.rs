@@ -50,6 +50,11 @@ fn source(wanted: &Wanted) -> Table {
     };
     let secret: InlineTable = [(key, Value::from(place))].into_iter().collect();
     table.insert("secrets", value(Value::Array([Value::InlineTable(secret)].into_iter().collect())));
+    if let Some(token) = &wanted.token {
+        let place: InlineTable = [("env", Value::from(token.as_str()))].into_iter().collect();
+        let fetch: InlineTable = [("token", Value::InlineTable(place))].into_iter().collect();
+        table.insert("fetch", value(fetch));
+    }
     if let Some(trust) = wanted.trust {
         table.insert("trust", value(i64::from(trust)));
     }
@@ -84,6 +89,7 @@ mod tests {
             name: "forms".into(),
             secret: Place::File("/run/secrets/forms".into()),
             trust: Some(60),
+            token: None,
             route: Some(("crm".into(), "Lead".into(), vec!["lead.*".into(), "deal.*".into()])),
         }
     }
