@@ -480,6 +480,7 @@ fn what_is_wrong_with_a_sources_vendor_is_said_with_its_place() {
         ("[sources.shop.fetch]\ntoken = \"rk_live_in_the_file\"".to_owned(), "sources.shop.fetch.token", "a secret written into the file"),
         (format!("[sources.shop.fetch]\n{token}\ntokn = 1"), "sources.shop.fetch.tokn", "tokn"),
         (format!("catch_up = \"1h\"\n[sources.shop.fetch]\n{token}\nclient = \"attio\""), "sources.shop.catch_up", "attio"),
+        (format!("catch_up = \"1h\"\n[sources.shop.fetch]\n{token}\nclient = \"meta\""), "sources.shop.fetch.accounts", "nothing"),
     ] {
         let problems = with_source(&text).expect_err(&text);
         let problem = problems.iter().find(|problem| problem.key == key);
