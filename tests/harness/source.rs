@@ -130,7 +130,7 @@ impl Source {
 
 /// What each of them signs with.
 static VERIFIERS: LazyLock<BTreeMap<Source, Verifier>> = LazyLock::new(|| {
-    let verifier = |source: Source| source.scheme().compile(&[Secret::new(source.secret()).unwrap()]).unwrap();
+    let verifier = |source: Source| source.scheme().compile(&[Secret::new(source.secret()).unwrap()], None).unwrap();
     [Source::Forms, Source::Desk, Source::Hub].into_iter().map(|source| (source, verifier(source))).collect()
 });
 
@@ -145,7 +145,7 @@ pub fn headers(sent: &Sent, now: Time) -> Vec<(String, String)> {
     let bytes: Vec<(String, Vec<u8>)> = headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
     let target = format!("/webhooks/{}", sent.source.name());
     let request = Received { method: "POST", target: &target, headers: &bytes, body: &sent.body };
-    headers.extend(VERIFIERS[&sent.source].sign(&request, now).unwrap());
+    headers.extend(VERIFIERS[&sent.source].sign(&request, now).unwrap().headers);
     headers
 }
 

@@ -237,11 +237,12 @@ fn a_wrong_signature_takes_as_long_whatever_it_begins_with() {
     use model::Received;
     use model::secret::Secret;
     let scheme: model::signature::Scheme = toml::from_str("algorithm = 'hmac-sha256'\nheader = 'x'\nsigned = '{body}'").unwrap();
-    let verifier = scheme.compile(&[Secret::new("a secret of sixteen").unwrap()]).unwrap();
+    let verifier = scheme.compile(&[Secret::new("a secret of sixteen").unwrap()], None).unwrap();
     let received =
         |headers: &[(String, Vec<u8>)], now| verifier.verify(&Received { method: "POST", target: "/", headers, body: b"{}" }, now).is_ok();
     let moment = now();
-    let right = verifier.sign(&Received { method: "POST", target: "/", headers: &[], body: b"{}" }, moment).unwrap().pop().unwrap().1;
+    let right =
+        verifier.sign(&Received { method: "POST", target: "/", headers: &[], body: b"{}" }, moment).unwrap().headers.pop().unwrap().1;
     // Wrong from the first digit on, and wrong in the last digit only.
     let flip = |digit: char| if digit == '0' { '1' } else { '0' };
     let (first, last) = (right.chars().next().unwrap(), right.chars().last().unwrap());

@@ -1,6 +1,7 @@
 //! The whole way with real parts: the executable as a process of its own, real sockets, and a CRM that misbehaves on request.
 
 mod bad_inputs;
+mod bad_meaning;
 mod commands;
 mod dead_letters;
 mod exactness;
@@ -9,4 +10,6 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod rejected;
 mod secrecy;
+mod sources;

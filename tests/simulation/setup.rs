@@ -129,7 +129,7 @@ pub fn configuration(dialect: &Dialect) -> (Arc<Routes>, Vec<Arc<Source>>) {
 }
 
 pub fn gate(source: Arc<Source>) -> Gate {
-    let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()]).unwrap();
+    let verifier = source.scheme.compile(&[Secret::new(SECRET).unwrap()], None).unwrap();
     Gate { source, verifier }
 }
 

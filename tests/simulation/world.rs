@@ -194,6 +194,8 @@ impl World {
             store: store.clone(),
             queue: Queue::embedded(),
             now: Arc::new(move || *clock.lock().unwrap()),
+            proxies: Vec::new(),
+            visit: None,
             limits: Limits::default(),
         };
         let people = 1 + dice.below(6);
@@ -362,7 +364,7 @@ impl World {
             let target = format!("/webhooks/{}", said.source);
             let unsigned = Received { method: "POST", target: &target, headers: &[], body: &body };
             let headers: Vec<(String, Vec<u8>)> =
-                gate.verifier.sign(&unsigned, now).unwrap().into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+                gate.verifier.sign(&unsigned, now).unwrap().headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
             let received = Received { headers: &headers, ..unsigned };
             let mut nonce = [0; 12];
             nonce[..8].copy_from_slice(&self.dice.roll().to_le_bytes());

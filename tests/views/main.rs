@@ -41,6 +41,8 @@ views! {
         the_oldest_dead_letter_that_nobody_dealt_with_is_known_by_destination
         a_replayed_delivery_is_as_old_in_the_queue_as_its_replay
         rejected_requests_are_kept_within_their_bounds_for_each_source
+        a_refused_request_is_taken_in_once_and_is_off_the_list_with_it
+        what_bodies_look_like_is_learned_by_several_and_each_change_is_told_to_one
         a_bulk_replay_can_be_followed_and_found_again_after_a_stop
         the_audit_trail_reads_newest_first_and_its_hashes_hold
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::drift::{ChangeKind, Kinds, Observed, Shape};
 use model::{Reason, RejectedId, ReplayId};
 use serde_json::json;
-use store::{NewRejected, RejectedBounds, Reopen, Store, audit_hash};
+use store::{Disposition, NewRejected, RejectedBounds, Reopen, Store, audit_hash};
 
 use crate::world::{ADA, Told, World, at, refused, unmapped, wrote};
 
@@ -103,6 +104,71 @@ pub async fn rejected_requests_are_kept_within_their_bounds_for_each_source(worl
     assert!(world.store.rejected_one(ids[0]).await.unwrap().is_none());
     assert!(world.store.source_existed("demo").await.unwrap());
     assert!(!world.store.source_existed("crm").await.unwrap(), "a destination is no source");
+}
+
+pub async fn a_refused_request_is_taken_in_once_and_is_off_the_list_with_it(world: World) {
+    let bounds = RejectedBounds { rows_max: 10, bytes_max: 1_000, age_max: Duration::from_secs(1_000) };
+    let rejected = |n: u64| NewRejected {
+        id: RejectedId(world.store.next_id(at(n))),
+        source: "demo".into(),
+        at: at(n),
+        reason: "signature_mismatch".into(),
+        diagnosis: "signed with none of the secrets".into(),
+        body_bytes: 3,
+        body_sha256: [9; 32],
+        key_id: 1,
+        sealed: vec![5; 3],
+    };
+    let (one, two) = (rejected(1), rejected(2));
+    for kept in [&one, &two] {
+        world.store.keep_rejected(at(3), kept, bounds).await.unwrap();
+    }
+    assert_eq!(world.store.count_rejected().await.unwrap(), BTreeMap::from([("demo".to_owned(), 2)]));
+    assert_eq!(world.store.rejected_after("demo", RejectedId(0), 10).await.unwrap(), [one.id, two.id]);
+    assert_eq!(world.store.rejected_after("demo", one.id, 10).await.unwrap(), [two.id]);
+    let intake = world.intake(at(1), ADA, None);
+    let take = async || world.store.take_back(at(500), "ann", "mended", one.id, &intake).await.unwrap();
+    let (first, second) = tokio::join!(take(), take());
+    let taken: Vec<_> = [first, second].into_iter().flatten().collect();
+    assert_eq!(taken.len(), 1, "of two at once, one finds it gone");
+    let answer = &taken[0].answers[0][0];
+    assert_eq!((answer.status, taken[0].wakeups.len()), (Disposition::Accepted, 1));
+    let (row, _, _) = world.store.event(at(501), answer.id).await.unwrap().unwrap();
+    assert_eq!(row.received_at, at(1), "it came when it came");
+    let audit = world.store.audit_rows(None, 10).await.unwrap();
+    assert_eq!((audit.len(), audit[0].action.as_str(), audit[0].subject.clone()), (1, "take_back", intake.raw.id.to_string()));
+    assert_eq!(audit[0].detail["rejected"], json!(one.id));
+    let trace = world.trace(&answer.id.to_string()).await;
+    let told = trace.steps.iter().find(|step| step.step == "taken_back").unwrap();
+    assert!(told.detail.contains("by ann") && told.detail.contains("mended"), "{}", told.detail);
+    // What stays has a fresh diagnosis.
+    world.store.diagnose_rejected(two.id, "timestamp_stale", "signed 400 s before it came").await.unwrap();
+    let left = world.store.rejected(Some("demo"), 10).await.unwrap();
+    assert_eq!(left.iter().map(|row| (row.id, row.reason.as_str())).collect::<Vec<_>>(), [(two.id, "timestamp_stale")]);
+}
+
+pub async fn what_bodies_look_like_is_learned_by_several_and_each_change_is_told_to_one(world: World) {
+    let observed = |bodies: u64, paths: &[(&str, Kinds)]| {
+        let mut shape = Shape::default();
+        paths.iter().for_each(|(path, kinds)| assert!(shape.note(path, *kinds)));
+        let mut observed = Observed::default();
+        (0..bodies).for_each(|_| observed.add(&shape));
+        BTreeMap::from([("lead.created".to_owned(), observed)])
+    };
+    let usual = observed(15, &[("id", Kinds::TEXT)]);
+    let learn = async |n: u64, observed: &BTreeMap<String, Observed>| world.store.learn(at(n), "demo", observed).await.unwrap();
+    // The first two meet where there is no row yet.
+    let (one, two) = tokio::join!(learn(1, &usual), learn(1, &usual));
+    assert!(one.is_empty() && two.is_empty());
+    let odd = observed(2, &[("id", Kinds::NUMBER), ("consent", Kinds::BOOLEAN)]);
+    let (one, two) = tokio::join!(learn(2, &odd), learn(2, &odd));
+    let told: Vec<_> =
+        one.iter().chain(&two).map(|(event_type, change)| (event_type.as_str(), change.kind, change.path.as_str())).collect();
+    let expected = [("lead.created", ChangeKind::New, "consent"), ("lead.created", ChangeKind::ChangedType, "id")];
+    assert_eq!(told, expected, "each to one of them");
+    let rows = world.store.drift("demo").await.unwrap();
+    assert_eq!((rows.len(), rows[0].bodies, rows[0].paths, rows[0].changes.len(), rows[0].updated_at), (1, 34, 2, 2, at(2)));
+    assert!(world.store.drift("typeform").await.unwrap().is_empty());
 }
 
 pub async fn a_bulk_replay_can_be_followed_and_found_again_after_a_stop(world: World) {

@@ -13,13 +13,14 @@ mod pages;
 mod probes;
 mod problem;
 mod raw;
+mod rejected;
 mod remap;
 mod replays;
 mod spelled;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,6 +35,7 @@ pub use access::{Role, Token};
 pub use gauges::{LedgerGauges, refresh_gauges};
 pub use listen::serve;
 pub use probes::{Probes, probes};
+pub use rejected::{Recheck, Rechecked};
 pub use replays::resume_replays;
 
 /// Tells the time; `crates/onceward` owns the clock.
@@ -53,12 +55,16 @@ pub struct Console {
     pub keys: Arc<SealingKeys>,
     /// The configured sources by name, for replays with today's mapping.
     pub sources: BTreeMap<String, Arc<Source>>,
+    /// The sources whose vendors can be caught up with.
+    pub catches_up: BTreeSet<String>,
     /// Today's routes.
     pub routes: Arc<Routes>,
     /// From which trust on an event may change identifiers, by destination; the default where one is missing.
     pub identifier_trust: BTreeMap<String, u8>,
     /// What identities are hashed with: the same key as at the door.
     pub hash_key: HashKey,
+    /// What looks at a refused request again, where this process has the door.
+    pub recheck: Option<Recheck>,
     /// Who may come in. Nobody can while this is empty.
     pub tokens: Vec<Token>,
     /// The time.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// The members that are moments, wherever our own rows have them.
-const MOMENTS: [&str; 13] = [
+const MOMENTS: [&str; 15] = [
     "at",
     "occurred_at",
     "received_at",
@@ -19,6 +19,8 @@ const MOMENTS: [&str; 13] = [
     "oldest_open",
     "until",
     "since",
+    "last_event_at",
+    "updated_at",
 ];
 
 /// What is inside these is other people's, or as it was asked.

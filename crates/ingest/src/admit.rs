@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use model::intake::{self, NewEvent};
 use model::mapping::ReadContext;
-use model::seal::{NONCE_BYTES, SealError, pack};
+use model::seal::{NONCE_BYTES, SealError, pack, pack_for_check};
 use model::signature::{Rejection, Verified};
 use model::{EventId, RawEventId, Reading, Reason, Received, RejectedId, Time};
 use sha2::{Digest, Sha256};
@@ -39,11 +39,23 @@ impl Door {
     ///
     /// [`Refused`].
     pub fn admit(&self, gate: &Gate, request: &Received<'_>, now: Time, nonce: [u8; NONCE_BYTES]) -> Result<Admitted, Refused> {
-        let verified = gate.verifier.verify(request, now).map_err(Refused::Unauthentic)?;
+        self.admit_late(gate, request, now, now, nonce)
+    }
+
+    /// As [`Door::admit`], for a request that came at `at`, some time before `now`.
+    pub(crate) fn admit_late(
+        &self,
+        gate: &Gate,
+        request: &Received<'_>,
+        at: Time,
+        now: Time,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<Admitted, Refused> {
+        let verified = gate.verifier.verify(request, at).map_err(Refused::Unauthentic)?;
         let raw = RawEventId(self.store.next_id(now));
         let correlation_id = correlation_id(request, raw);
         let sealed = self.keys.seal(nonce, raw.0, &pack(request))?;
-        let events = self.read(gate, request, &verified, now, raw, &correlation_id);
+        let events = self.read(gate, request, &verified, [at, now], raw, &correlation_id);
         for event in &events {
             for warning in &event.warnings {
                 metrics::counter!("onceward_mapping_warnings_total", "source" => gate.source.name.clone(), "kind" => warning.kind.clone())
@@ -53,7 +65,7 @@ impl Door {
         let raw_event = NewRawEvent {
             id: raw,
             source: gate.source.name.clone(),
-            received_at: now,
+            received_at: at,
             body_sha256: Sha256::digest(request.body).into(),
             key_id: sealed.key_id,
             sealed: sealed.bytes,
@@ -67,13 +79,13 @@ impl Door {
         gate: &Gate,
         request: &Received<'_>,
         verified: &Verified,
-        now: Time,
+        [at, now]: [Time; 2],
         raw: RawEventId,
         correlation: &str,
     ) -> Vec<NewEvent> {
         let mut event_id = || EventId(self.store.next_id(now));
         let mut context = ReadContext {
-            received_at: now,
+            received_at: at,
             raw_event: raw,
             correlation_id: correlation,
             signed_headers: &verified.signed_headers,
@@ -108,13 +120,13 @@ impl Door {
         nonce: [u8; NONCE_BYTES],
     ) -> Result<NewRejected, SealError> {
         let id = RejectedId(self.store.next_id(now));
-        let sealed = self.keys.seal(nonce, id.0, &pack(request))?;
+        let sealed = self.keys.seal(nonce, id.0, &pack_for_check(request, &gate.verifier.header_names()))?;
         Ok(NewRejected {
             id,
             source: gate.source.name.clone(),
             at: now,
             reason: rejection.as_str().to_owned(),
-            diagnosis: gate.verifier.diagnose(request, rejection, now),
+            diagnosis: self.diagnosis(gate, request, rejection, now),
             body_bytes: request.body.len() as u64,
             body_sha256: Sha256::digest(request.body).into(),
             key_id: sealed.key_id,

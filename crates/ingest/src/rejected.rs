@@ -4,28 +4,19 @@
 //! Attackers decide how many there are. So only a few a second and source are diagnosed, sealed and written, one at
 //! a time; the others are counted.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use store::{NewRejected, RejectedBounds, Store};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::Clock;
+use crate::budget::Budgets;
 
 /// How many wait to be written.
 const WAITING_MAX: usize = 64;
 
 pub(crate) struct Keeper {
     into: mpsc::Sender<(NewRejected, OwnedSemaphorePermit)>,
-    rate: u32,
-    budgets: Mutex<BTreeMap<String, Budget>>,
-}
-
-struct Budget {
-    second: Instant,
-    used: u32,
+    budgets: Budgets,
 }
 
 impl Keeper {
@@ -43,24 +34,13 @@ impl Keeper {
                 }
             }
         });
-        (Self { into, rate, budgets: Mutex::default() }, task)
+        (Self { into, budgets: Budgets::new(rate) }, task)
     }
 
     /// Whether one more of this configured source may be kept in this second.
     pub(crate) fn has_room(&self, source: &str) -> bool {
-        let now = Instant::now();
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !budgets.contains_key(source) {
-            budgets.insert(source.to_owned(), Budget { second: now, used: 0 });
-        }
-        let Some(budget) = budgets.get_mut(source) else { return false };
-        if now.duration_since(budget.second).as_secs() > 0 {
-            *budget = Budget { second: now, used: 0 };
-        }
-        let has_room = budget.used < self.rate && self.into.capacity() > 0;
-        if has_room {
-            budget.used += 1;
-        } else {
+        let has_room = self.into.capacity() > 0 && self.budgets.take(source);
+        if !has_room {
             not_kept(source);
         }
         has_room

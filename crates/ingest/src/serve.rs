@@ -1,6 +1,7 @@
 //! The public listener: our own accept loop, because every deadline and every cap is ours to set.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::commit::Committer;
+use crate::drift::Watcher;
 use crate::guard::{Guard, Patience};
 use crate::rejected::Keeper;
 use crate::webhook::{self, Room};
@@ -39,7 +41,8 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future
     let limits = door.limits;
     let (committer, committing) = Committer::start(door.store.clone(), door.queue.clone(), door.now.clone(), &limits);
     let (keeper, keeping) = Keeper::start(door.store.clone(), door.now.clone(), limits.rejected_rate, limits.rejected);
-    let room = Arc::new(Room::new(door, committer, keeper));
+    let (watcher, watching) = Watcher::start(door.store.clone(), door.now.clone());
+    let room = Arc::new(Room::new(door, committer, keeper, watcher));
     let (stop, stopped) = watch::channel(());
     let mut entrance = Entrance { room, stopped, turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)), connections: JoinSet::new() };
     let (leave, left) = (entrance.room.clone(), limits.leave);
@@ -79,7 +82,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>, shutdown: impl Future
         tracing::warn!(connections = connections.len(), "connections that did not end in time were cut");
         connections.shutdown().await;
     }
-    let _ = timeout(LAST_COMMIT, async { (committing.await, keeping.await) }).await;
+    let _ = timeout(LAST_COMMIT, async { (committing.await, keeping.await, watching.await) }).await;
 }
 
 /// Where connections come in.
@@ -93,8 +96,8 @@ struct Entrance {
 impl Entrance {
     async fn opened(&mut self, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
         match accepted {
-            Ok((socket, _)) if self.connections.len() < self.room.door.limits.connections => {
-                self.connections.spawn(converse(socket, self.room.clone(), self.stopped.clone()));
+            Ok((socket, peer)) if self.connections.len() < self.room.door.limits.connections => {
+                self.connections.spawn(converse(socket, peer.ip(), self.room.clone(), self.stopped.clone()));
             }
             Ok((socket, _)) => {
                 webhook::count("unknown", Problem::Crowded.result());
@@ -114,14 +117,14 @@ impl Entrance {
 }
 
 /// One connection, from its first byte to its last.
-async fn converse(socket: TcpStream, room: Arc<Room>, mut stopped: watch::Receiver<()>) {
+async fn converse(socket: TcpStream, peer: IpAddr, room: Arc<Room>, mut stopped: watch::Receiver<()>) {
     // Answers are small and wait for nothing.
     let _ = socket.set_nodelay(true);
     let limits = &room.door.limits;
     let guard = Guard::new(socket, Patience { head: limits.head, idle: limits.idle, write: limits.write });
     let service = service_fn(|request| {
         let room = room.clone();
-        async move { Ok::<_, Infallible>(webhook::answer(room, request).await) }
+        async move { Ok::<_, Infallible>(webhook::answer(room, peer, request).await) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()

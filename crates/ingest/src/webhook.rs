@@ -1,5 +1,6 @@
 //! One request and its answer.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use model::signature::Rejection;
 use model::source::Answer;
 use model::{RawEventId, Received};
 use serde::Serialize;
@@ -22,17 +24,20 @@ use tokio::time::{Instant, timeout};
 use crate::admit::{Admitted, Refused};
 use crate::chance::Nonces;
 use crate::commit::{Committer, NotCommitted, NotTaken};
+use crate::drift::{Seen, Watcher};
 use crate::gone::Gone;
 use crate::gzip::{self, Coding};
+use crate::handshake::{self, Met};
 use crate::ready::Readiness;
 use crate::rejected::Keeper;
-use crate::{Door, Gate, Problem, body};
+use crate::{Door, Gate, Problem, address, body};
 
 /// Everything that the connections of one listener share.
 pub(crate) struct Room {
     pub(crate) door: Arc<Door>,
     committer: Committer,
     keeper: Keeper,
+    watcher: Watcher,
     gone: Gone,
     readiness: Readiness,
     /// Told to stop: each connection ends with its next answer.
@@ -43,11 +48,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper) -> Self {
+    pub(crate) fn new(door: Arc<Door>, committer: Committer, keeper: Keeper, watcher: Watcher) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let (in_flight, held) = (permits(door.limits.in_flight), permits(door.limits.held_bytes / 1024));
         let (gone, readiness, nonces) = (Gone::default(), Readiness::default(), Nonces::default());
-        Self { door, committer, keeper, gone, readiness, leaving: AtomicBool::new(false), nonces, in_flight, held }
+        Self { door, committer, keeper, watcher, gone, readiness, leaving: AtomicBool::new(false), nonces, in_flight, held }
     }
 
     /// From now on whoever asks is told that another process is to be preferred.
@@ -57,9 +62,9 @@ impl Room {
 }
 
 /// The answer to one request, whatever happens.
-pub(crate) async fn answer(room: Arc<Room>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(crate) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut answering = pin!(route(&room, request));
+    let mut answering = pin!(route(&room, peer, request));
     let answered = std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
@@ -78,7 +83,7 @@ pub(crate) async fn answer(room: Arc<Room>, request: Request<Incoming>) -> Respo
     response
 }
 
-async fn route(room: &Room, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn route(room: &Room, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, mut body) = request.into_parts();
     if head.version != Version::HTTP_11 || head.headers.get_all(HOST).iter().count() != 1 {
         count("unknown", Problem::Malformed.result());
@@ -89,7 +94,7 @@ async fn route(room: &Room, request: Request<Incoming>) -> Response<Full<Bytes>>
         "/healthz" if reads => return json(StatusCode::OK, &Life { status: "ok" }),
         "/readyz" if reads => return ready(room).await,
         path => match path.strip_prefix("/webhooks/") {
-            Some(name) => webhook(room, name, &head, &mut body).await,
+            Some(name) => webhook(room, peer, name, &head, &mut body).await,
             None => Err(("unknown", Problem::NotFound)),
         },
     };
@@ -100,7 +105,13 @@ async fn route(room: &Room, request: Request<Incoming>) -> Response<Full<Bytes>>
 }
 
 /// What a webhook is answered, or under which source's name it counts as what problem.
-async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incoming) -> Result<Response<Full<Bytes>>, (&'a str, Problem)> {
+async fn webhook<'a>(
+    room: &'a Room,
+    peer: IpAddr,
+    name: &str,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Response<Full<Bytes>>, (&'a str, Problem)> {
     let started = Instant::now();
     let Ok(_in_flight) = room.in_flight.try_acquire() else { return Err(("unknown", Problem::Busy)) };
     let Some((source, gate)) = room.door.gates.get_key_value(name) else {
@@ -110,7 +121,7 @@ async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incomi
     let coding = gzip::coding(&head.headers);
     let early = if gate.source.retired {
         Some(Problem::SourceGone)
-    } else if head.method != Method::POST {
+    } else if !takes_method(gate, &head.method) {
         Some(Problem::WrongMethod)
     } else if !takes(gate, coding) {
         Some(Problem::Encoded)
@@ -122,7 +133,7 @@ async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incomi
     }
     let response = match body::read(body, gate.source.body_max, &room.door.limits, &room.held).await {
         Ok((bytes, held)) => match plain(room, gate, coding, bytes, held).await {
-            Ok((bytes, held)) => take(room, gate, head, &bytes, held).await.map_err(|problem| (source.as_str(), problem)),
+            Ok((bytes, held)) => take(room, gate, peer, head, &bytes, held).await.map_err(|problem| (source.as_str(), problem)),
             Err(problem) => Err((source.as_str(), problem)),
         },
         Err(problem @ (Problem::TooLarge | Problem::Busy)) => Err(refuse_early(source, problem, head, body).await),
@@ -130,6 +141,11 @@ async fn webhook<'a>(room: &'a Room, name: &str, head: &Parts, body: &mut Incomi
     };
     metrics::histogram!("onceward_ingest_duration_seconds").record(started.elapsed());
     response
+}
+
+/// Webhooks are posted; some vendors try the address with something else first.
+fn takes_method(gate: &Gate, method: &Method) -> bool {
+    method == Method::POST || gate.source.handshake.as_ref().is_some_and(|handshake| handshake.takes(method.as_str()))
 }
 
 fn takes(gate: &Gate, coding: Coding) -> bool {
@@ -172,7 +188,14 @@ async fn refuse_early<'a>(source: &'a str, problem: Problem, head: &Parts, body:
 }
 
 /// From the exact bytes to the answer.
-async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedSemaphorePermit) -> Result<Response<Full<Bytes>>, Problem> {
+async fn take(
+    room: &Room,
+    gate: &Gate,
+    peer: IpAddr,
+    head: &Parts,
+    body: &Bytes,
+    held: OwnedSemaphorePermit,
+) -> Result<Response<Full<Bytes>>, Problem> {
     let door = &room.door;
     let headers = owned(&head.headers);
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
@@ -182,24 +205,39 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
         tracing::error!(%error, "nothing can be sealed without random bytes");
         Problem::Internal
     })?;
+    let refuse = |rejection: Rejection, held| {
+        tracing::debug!(source = gate.source.name, reason = rejection.as_str(), "refused");
+        if room.keeper.has_room(&gate.source.name) {
+            match door.keepsake(gate, &request, rejection, now, nonce) {
+                Ok(rejected) => room.keeper.keep(rejected, held),
+                Err(error) => tracing::warn!(source = gate.source.name, %error, "a refused request was not kept"),
+            }
+        }
+        Err(Problem::Unauthentic)
+    };
+    if !address::sender(peer, &head.headers, &door.proxies).is_some_and(|sender| gate.verifier.allows(sender)) {
+        return refuse(Rejection::AddressNotAllowed, held);
+    }
+    match handshake::meet(door, gate, &request, now).await {
+        Met::Ordinary if head.method != Method::POST => return Err(Problem::WrongMethod),
+        Met::Ordinary => {}
+        Met::Answered(response) => {
+            count(&gate.source.name, "handshake");
+            return Ok(response);
+        }
+        Met::Refused(rejection) => return refuse(rejection, held),
+        Met::NotNow => return Err(Problem::Unavailable),
+    }
     let Admitted { intake, raw } = match door.admit(gate, &request, now, nonce) {
         Ok(admitted) => admitted,
-        Err(Refused::Unauthentic(rejection)) => {
-            tracing::debug!(source = gate.source.name, reason = rejection.as_str(), "refused");
-            if room.keeper.has_room(&gate.source.name) {
-                match door.keepsake(gate, &request, rejection, now, nonce) {
-                    Ok(rejected) => room.keeper.keep(rejected, held),
-                    Err(error) => tracing::warn!(source = gate.source.name, %error, "a refused request was not kept"),
-                }
-            }
-            return Err(Problem::Unauthentic);
-        }
+        Err(Refused::Unauthentic(rejection)) => return refuse(rejection, held),
         Err(Refused::Sealing(error)) => {
             tracing::error!(source = gate.source.name, %error, "a genuine request could not be sealed");
             return Err(Problem::Internal);
         }
     };
     let correlation_id = tracing::enabled!(tracing::Level::DEBUG).then(|| intake.raw.correlation_id.clone());
+    let watched = room.watcher.wants(&gate.source.name, body, &intake.events);
     // Nothing is awaited between the body's last byte and this: a client that leaves now has been heard.
     let answered = room.committer.submit(intake, Some(held)).map_err(|not_taken| match not_taken {
         NotTaken::Full => Problem::Busy,
@@ -210,6 +248,9 @@ async fn take(room: &Room, gate: &Gate, head: &Parts, body: &Bytes, held: OwnedS
         Ok(Ok(Err(NotCommitted::Unavailable)) | Err(_)) | Err(_) => return Err(Problem::Unavailable),
         Ok(Ok(Err(NotCommitted::Refused))) => return Err(Problem::Internal),
     };
+    if let Some(types) = watched {
+        room.watcher.look(Seen { source: Arc::clone(&gate.source), types, target: target.to_owned(), headers, body: body.clone() });
+    }
     count(&gate.source.name, result(&events));
     if let Some(correlation_id) = correlation_id {
         log(door, &gate.source.name, &correlation_id, &events);

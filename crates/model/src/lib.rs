@@ -7,9 +7,11 @@
 
 pub mod catch_up;
 pub mod destination;
+pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod fetch;
+pub mod handshake;
 pub mod id;
 pub mod intake;
 pub mod mapping;

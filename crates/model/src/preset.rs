@@ -115,13 +115,18 @@ pub struct Sample {
 impl Sample {
     /// The `Content-Type` that goes with it.
     pub fn content_type(&self) -> String {
+        self.content_type_of(self.body)
+    }
+
+    /// The `Content-Type` that goes with another body of this kind.
+    pub fn content_type_of(&self, body: &[u8]) -> String {
         match self.kind {
             "form" => "application/x-www-form-urlencoded".to_owned(),
             "xml" => "text/xml; charset=utf-8".to_owned(),
             "txt" => "text/plain; charset=utf-8".to_owned(),
             // The boundary is what the first line says (RFC 2046, section 5.1.1).
             "multipart" => {
-                let line = self.body.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+                let line = body.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
                 format!("multipart/form-data; boundary={}", String::from_utf8_lossy(line).trim_start_matches("--"))
             }
             _ => "application/json".to_owned(),

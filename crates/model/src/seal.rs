@@ -285,13 +285,28 @@ impl fmt::Debug for Kept {
 
 /// The headers of a request that are kept: all but those that carry the caller's own credentials.
 pub fn kept_headers<'a>(request: &Received<'a>) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-    let kept = |(name, _): &&(String, Vec<u8>)| !DROPPED_HEADERS.contains(&name.as_str());
-    request.headers.iter().filter(kept).map(|(name, value)| (name.as_str(), value.as_slice()))
+    kept_with(request, &[]).into_iter()
+}
+
+fn kept_with<'a>(request: &Received<'a>, needed: &[&str]) -> Vec<(&'a str, &'a [u8])> {
+    let kept = |(name, _): &&(String, Vec<u8>)| !DROPPED_HEADERS.contains(&name.as_str()) || needed.contains(&name.as_str());
+    request.headers.iter().filter(kept).map(|(name, value)| (name.as_str(), value.as_slice())).collect()
 }
 
 /// Packs what is kept of a request into one buffer: a version byte, then method, target, number of headers, names and values, and body,
 /// each text with its length in front (8 bytes, big-endian).
 pub fn pack(request: &Received<'_>) -> Vec<u8> {
+    packed(request, &[])
+}
+
+/// As [`pack`], with the headers that it takes to check the request again, credentials among them: for requests that were refused, whose token may be
+/// the right one and ours the wrong one. They are gone as soon as the request is taken in, or too old.
+pub fn pack_for_check(request: &Received<'_>, needed: &[&str]) -> Vec<u8> {
+    packed(request, needed)
+}
+
+fn packed(request: &Received<'_>, needed: &[&str]) -> Vec<u8> {
+    let headers = kept_with(request, needed);
     let mut bytes = Vec::with_capacity(request.body.len() + request.target.len() + 1024);
     bytes.push(PACK_VERSION);
     let mut put = |part: &[u8]| {
@@ -300,8 +315,8 @@ pub fn pack(request: &Received<'_>) -> Vec<u8> {
     };
     put(request.method.as_bytes());
     put(request.target.as_bytes());
-    put(&u64::to_be_bytes(kept_headers(request).count() as u64));
-    for (name, value) in kept_headers(request) {
+    put(&u64::to_be_bytes(headers.len() as u64));
+    for (name, value) in headers {
         put(name.as_bytes());
         put(value);
     }

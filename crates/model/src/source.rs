@@ -16,6 +16,7 @@ pub(crate) use over::{MappingDef, RuleDef};
 pub use value::{AnswersDef, TypeDef, ValueDef};
 
 use crate::fetch::{FetchDef, FetchedDef};
+use crate::handshake::{Handshake, HandshakeDef};
 use crate::mapping::Mapping;
 use crate::preset::{preset, presets};
 use crate::signature::{Scheme, Verifier};
@@ -126,6 +127,10 @@ pub struct SourceDef {
     pub empty_answer: Option<bool>,
     /// The answer that the vendor wants to what was taken in, instead of ours.
     pub answer: Option<AnswerDef>,
+    /// How the vendor tries an address before it sends there.
+    pub handshake: Option<HandshakeDef>,
+    /// This source's address as its vendor was told it, without a query, where `listen.public_url` is not the beginning of it.
+    pub public_url: Option<String>,
     /// Take bodies that are compressed with gzip, too: at most `body_max` once unpacked. What is signed is the body before it was compressed.
     pub gzip: Option<bool>,
     /// External ids of this source mean the same as in other sources with `shared = true`.
@@ -196,6 +201,10 @@ pub struct Source {
     pub body_max: usize,
     /// The answer to what was taken in, where it is not ours.
     pub answer: Option<Answer>,
+    /// How the vendor tries an address before it sends there.
+    pub handshake: Option<Handshake>,
+    /// The source's address as its vendor was told it, where the source says so itself.
+    pub public_url: Option<String>,
     /// Compressed bodies are taken.
     pub gzip: bool,
     /// It once existed: answered with 503.
@@ -219,6 +228,7 @@ impl Source {
         let trust = trust(def.trust.or(base.trust), &mut problems);
         let body_max = body_max(def.body_max.or(base.body_max), &mut problems);
         let answer = answer::answer(def, &base, &mut problems);
+        let handshake = handshake(def, &base, &mut problems);
         let mapping = Mapping::compile(def.over(&base), &mut problems);
         match (scheme, mapping) {
             (Some((scheme, headers)), Some(mapping)) if problems.is_empty() => Ok(Self {
@@ -229,6 +239,8 @@ impl Source {
                 trust,
                 body_max,
                 answer,
+                handshake,
+                public_url: def.public_url.clone(),
                 gzip: def.gzip.or(base.gzip).unwrap_or(false),
                 retired: def.retired.or(base.retired).unwrap_or(false),
                 fetch: laid_over(base.fetch.as_ref(), def.fetch.as_ref()),
@@ -347,7 +359,7 @@ fn scheme(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Opt
             return None;
         }
     };
-    match scheme.compile(&[]) {
+    match scheme.outline() {
         Ok(headers) => Some((scheme, headers)),
         Err(wrong) => {
             problems.extend(wrong.into_iter().map(|problem| Problem::new(format!("signature.{}", problem.key), problem.text, REMEDY)));
@@ -361,6 +373,19 @@ fn laid_over(under: Option<&toml::Table>, over: Option<&toml::Table>) -> Option<
     let mut table = under.or(over)?.clone();
     overlay(&mut table, over.cloned().unwrap_or_default());
     Some(table)
+}
+
+fn handshake(def: &SourceDef, base: &SourceDef, problems: &mut Vec<Problem>) -> Option<Handshake> {
+    let def = def.handshake.as_ref().or(base.handshake.as_ref())?;
+    match Handshake::compile(def) {
+        Ok(handshake) => Some(handshake),
+        Err(wrong) => {
+            problems.extend(wrong.into_iter().map(|(key, text)| {
+                Problem::new(format!("handshake.{key}"), text, "See the vocabulary of handshakes; the presets are good examples.")
+            }));
+            None
+        }
+    }
 }
 
 /// Lays one table over another, key by key and table by table.

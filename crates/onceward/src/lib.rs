@@ -14,6 +14,7 @@ mod rehearse;
 mod sender;
 mod shown;
 mod telemetry;
+mod visit;
 
 /// What `onceward` does: reads the command line and does what it says.
 pub fn everything() -> ExitCode {

@@ -56,20 +56,23 @@ impl Store {
     }
 
     async fn accept_all(&self, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
-        let mut names: Vec<&str> = batch.iter().map(|intake| intake.raw.source.as_str()).collect();
-        for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries()) {
-            names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
-        }
         let begun = Instant::now();
-        let mut tx = self.begin(&names).await?;
+        let mut tx = self.begin(&names(batch)).await?;
         self.waited_us.fetch_add(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let committed = self.accept_in(&mut tx, now, batch).await?;
+        tx.commit().await?;
+        Ok(committed)
+    }
+
+    /// Everything of [`Store::accept`] but the transaction's two ends; it was begun with the batch's [`names`].
+    pub(crate) async fn accept_in(&self, tx: &mut Tx, now: Time, batch: &[Intake]) -> Result<Committed, Error> {
         let mut known = tx.find_events(&keys(batch)).await?;
         let renamed = conflicts(batch, &known);
         if !renamed.is_empty() {
             known.extend(tx.find_events(&renamed.values().map(|(source, key)| (source.clone(), hash(key))).collect()).await?);
         }
         let mut plan = Plan::default();
-        plan.load_aliases(&mut tx, batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries())).await?;
+        plan.load_aliases(tx, batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries())).await?;
         let mut answers = Vec::with_capacity(batch.len());
         for intake in batch {
             let mut answered = Vec::with_capacity(intake.events.len());
@@ -80,9 +83,8 @@ impl Store {
             answers.push(answered);
         }
         let healed = if plan.heal.is_empty() { BTreeSet::new() } else { tx.open_records_of(&plan.heal).await? };
-        plan.write(&mut tx, &healed, now).await?;
-        let wakeups = self.wakeups(&mut tx, &plan, &healed, batch).await?;
-        tx.commit().await?;
+        plan.write(tx, &healed, now).await?;
+        let wakeups = self.wakeups(tx, &plan, &healed, batch).await?;
         let warnings = plan.warnings.into_iter().map(|(_, source, warning)| (source, warning)).collect();
         Ok(Committed { answers, warnings, wakeups })
     }
@@ -223,6 +225,15 @@ impl Store {
         let correlation_id = batch.first().map(|intake| intake.raw.correlation_id.clone()).unwrap_or_default();
         Ok(wakeups(by_destination, &correlation_id))
     }
+}
+
+/// Every name that committing a batch uses.
+pub fn names(batch: &[Intake]) -> Vec<&str> {
+    let mut names: Vec<&str> = batch.iter().map(|intake| intake.raw.source.as_str()).collect();
+    for delivery in batch.iter().flat_map(|intake| &intake.events).flat_map(|event| event.fate.deliveries()) {
+        names.extend([delivery.destination.as_str(), delivery.object.as_str()]);
+    }
+    names
 }
 
 /// At most [`RECORDS_MAX`] records in each.

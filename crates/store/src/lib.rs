@@ -20,12 +20,14 @@ macro_rules! again {
 
 mod catch_up;
 mod columns;
+mod drift;
 mod error;
 mod intake;
 pub mod memory;
 mod migration;
 mod people;
 mod postgres;
+mod rejected;
 pub mod rows;
 mod sqlite;
 mod tx;
@@ -42,6 +44,7 @@ use std::time::Duration;
 use model::{DeliveryId, IdGenerator, Time};
 
 pub use catch_up::{AskedCatchUp, CatchUpRow, CatchUpState, Listing, NewCatchUp, PageEnd, SCHEDULE};
+pub use drift::DriftRow;
 pub use error::Error;
 pub use intake::Scratch;
 pub use people::audit_hash;

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::destination::Destination;
+use model::drift::Learned;
 use model::event::Warning;
 use model::record::State;
-use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
@@ -50,6 +51,8 @@ pub struct Tables {
     pub audit: Vec<AuditEntry>,
     /// By id.
     pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
+    /// By source and event type.
+    pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
     open: BTreeMap<RecordId, BTreeSet<DeliveryId>>,
 }
@@ -374,6 +377,23 @@ impl Tx {
             delivery.owner = Some(owner.to_owned());
         }
         Ok(true)
+    }
+
+    pub(crate) fn hold_drift(&mut self, source: &str, event_type: &str, _now: Time) -> Result<Option<Learned>, Error> {
+        let key = (source.to_owned(), event_type.to_owned());
+        let types = self.0.drift.keys().filter(|(held, _)| held == source).count();
+        let held = self.0.drift.get(&key).cloned();
+        Ok(held.or(Some(Learned::default()).filter(|_| (types as i64) < crate::drift::TYPES_MAX)))
+    }
+
+    pub(crate) fn put_drift(&mut self, source: &str, event_type: &str, learned: &Learned, _now: Time) -> Result<(), Error> {
+        self.0.drift.insert((source.to_owned(), event_type.to_owned()), learned.clone());
+        Ok(())
+    }
+
+    /// None is kept here.
+    pub(crate) fn forget_rejected(&mut self, _id: RejectedId) -> Result<bool, Error> {
+        Ok(false)
     }
 
     pub(crate) fn audit_tail(&mut self) -> Result<Option<(i64, Vec<u8>)>, Error> {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
-use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, Time};
+use model::drift::Learned;
+use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, RejectedId, Time};
 use serde_json::Value;
 
 use crate::Error;
@@ -93,6 +94,9 @@ on_each! {
     fn event(&mut self, id: EventId) -> Option<Event>;
     fn forget_dead_letter(&mut self, id: DeliveryId) -> ();
     fn assign(&mut self, id: DeliveryId, owner: &str) -> bool;
+    fn forget_rejected(&mut self, id: RejectedId) -> bool;
+    fn hold_drift(&mut self, source: &str, event_type: &str, now: Time) -> Option<Learned>;
+    fn put_drift(&mut self, source: &str, event_type: &str, learned: &Learned, now: Time) -> ();
     fn audit_tail(&mut self) -> Option<(i64, Vec<u8>)>;
     fn insert_audit(&mut self, seq: i64, at: Time, words: [&str; 3], detail: &str, hash: &[u8]) -> ();
     fn insert_catch_up(&mut self, new: &CatchUpRow) -> ();

@@ -214,6 +214,24 @@ impl Store {
         look!(self.rejected(source, limit))
     }
 
+    /// Rejected requests of a source that came after one of them, oldest first. At most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn rejected_after(&self, source: &str, after: RejectedId, limit: u32) -> Result<Vec<RejectedId>, Error> {
+        look!(self.rejected_after(source, after, limit))
+    }
+
+    /// How many rejected requests of each source are kept; sources without any are left out.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn count_rejected(&self) -> Result<BTreeMap<String, u64>, Error> {
+        look!(self.count_rejected())
+    }
+
     /// A rejected request's sealed bytes.
     ///
     /// # Errors

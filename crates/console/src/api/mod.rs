@@ -1,7 +1,9 @@
 //! The admin API (DESIGN section 8). Reading needs the role viewer, changing needs operator.
 
+mod catch_up;
 pub(crate) mod openapi;
 pub(crate) mod read;
+pub(crate) mod sources;
 pub(crate) mod write;
 
 use axum::Router;
@@ -30,6 +32,12 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/destinations", get(read::destinations))
         .route("/destinations/{name}/pause", post(write::pause))
         .route("/destinations/{name}/resume", post(write::resume))
+        .route("/sources", get(sources::list))
+        .route("/sources/{name}/drift", get(sources::drift))
+        .route("/sources/{name}/rejected", get(sources::rejected))
+        .route("/sources/{name}/rejected/retry", post(sources::retry))
+        .route("/sources/{name}/catch-up", get(catch_up::of_source).post(catch_up::begin))
+        .route("/catch-ups/{id}", get(catch_up::one))
         .route("/audit", get(read::audit))
         .route("/rejected", get(read::rejected))
         .route("/openapi.json", get(openapi::document))

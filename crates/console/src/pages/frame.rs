@@ -23,17 +23,18 @@ pub(crate) struct Frame {
 }
 
 /// The sections, in the order of the navigation.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/dead-letters", "Dead letters"),
     ("/events", "Events"),
+    ("/sources", "Sources"),
     ("/destinations", "Destinations"),
     ("/rejected", "Rejected"),
     ("/audit", "Audit"),
 ];
 
 /// What a page says after a change, by the word in its address: a word, so that nobody can put a text into the page through a link.
-const DONE: [(&str, &str); 8] = [
+const DONE: [(&str, &str); 11] = [
     ("replayed", "Replayed: it is on its way again, under the same key."),
     ("replaced", "Replayed: today's mapping leads elsewhere, so new deliveries took its place."),
     ("still_dead", "Replayed, and still a dead letter: today's mapping finds the reason below."),
@@ -41,6 +42,9 @@ const DONE: [(&str, &str); 8] = [
     ("resolved", "Resolved: it is closed as cancelled."),
     ("paused", "Paused: events are still accepted and wait."),
     ("resumed", "Resumed: what waited goes on now."),
+    ("taken_back", "Taken in: what is genuine by now is on its way, under the time at which it came. What is left has a fresh diagnosis."),
+    ("still_refused", "Looked at again: none is genuine by today's configuration. Each has a fresh diagnosis."),
+    ("more_refused", "Looked at as many as there was time for. Try again to go on."),
     ("begun", "Begun: it goes on in the background. Reload to see how far it is."),
 ];
 

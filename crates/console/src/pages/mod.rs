@@ -14,6 +14,7 @@ mod rejected;
 mod replays;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sources;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,9 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/destinations/{name}/{verb}", post(destinations::steer))
         .route("/audit", get(audit::list))
         .route("/rejected", get(rejected::list))
+        .route("/sources", get(sources::list))
+        .route("/sources/{name}", get(sources::one))
+        .route("/sources/{name}/rejected/retry", post(rejected::retry))
         .route("/logout", post(login::logout))
         .fallback(async |State(app): State<App>, visitor: axum::Extension<Visitor>| -> Page {
             Err(Unshown::new(&app, &visitor, Problem::NotFound.because("There is no such page.")))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::drift::{Change, ChangeKind};
 use model::event::{Mode, Warning};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, RejectedId, ReplayId, Time};
 use serde_json::json;
@@ -10,6 +11,7 @@ use store::*;
 use super::overview::Overview;
 use super::{Frame, Visitor};
 use crate::access::{Actor, Role};
+use crate::api::sources::SourceRow;
 
 /// 2026-11-22T18:04:00Z.
 pub(crate) const NOW: Time = Time::from_seconds(1_795_370_640);
@@ -184,6 +186,28 @@ pub(crate) fn destinations() -> Vec<DestinationRow> {
     ]
 }
 
+pub(crate) fn sources() -> Vec<SourceRow> {
+    let row = |name: &str, preset: Option<&str>, last: Option<u64>, rejected: u64| SourceRow {
+        name: name.into(),
+        preset: preset.map(Into::into),
+        trust: 60,
+        retired: false,
+        last_event_at: last.map(ago),
+        requests: last.map(|_| ("accepted".to_owned(), 1_204)).into_iter().collect(),
+        rejected,
+    };
+    vec![row("stripe", Some("stripe"), Some(12), 3), row("landing-page", None, None, 0)]
+}
+
+pub(crate) fn drift() -> Vec<DriftRow> {
+    let change = |kind, path: &str, was: &str, is: &str| Change { at: ago(90), kind, path: path.into(), was: was.into(), is: is.into() };
+    let changes = vec![
+        change(ChangeKind::New, "data.object.tax_ids[].value", "", "text"),
+        change(ChangeKind::ChangedType, "data.object.phone", "text", "number"),
+    ];
+    vec![DriftRow { event_type: "customer.created".into(), bodies: 1_240, paths: 62, updated_at: ago(5), changes }]
+}
+
 pub(crate) fn rejected() -> Vec<RejectedRow> {
     vec![RejectedRow {
         id: RejectedId(9 << 20),
@@ -256,6 +280,8 @@ fn every_page_renders_and_names_itself() {
         ),
         ("destinations", super::destinations::view(&frame("Destinations"), &destinations())),
         ("audit", super::audit::view(&frame("Audit"), &audit(), &maud::html! {})),
+        ("sources", super::sources::view(&frame("Sources"), &sources())),
+        ("source", super::sources::one_view(&frame("Source stripe"), "stripe", &drift())),
         ("rejected", super::rejected::view(&frame("Rejected"), &rejected(), &[])),
         ("replay", super::replays::view(&frame("Bulk replay"), &replay())),
         ("login", super::login::view("/", true)),

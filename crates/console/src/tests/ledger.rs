@@ -309,10 +309,75 @@ async fn every_page_of_a_lived_in_ledger_is_shown() {
         "/destinations".to_owned(),
         "/audit".to_owned(),
         "/rejected".to_owned(),
+        "/sources".to_owned(),
+        "/sources/demo".to_owned(),
     ] {
         let request = axum::http::Request::get(&target).header("cookie", &cookie).body(axum::body::Body::empty());
         let answer = house.admin.ask(request.unwrap()).await;
         assert_eq!(answer.status, StatusCode::OK, "{target}: {}", answer.text);
     }
     crate::refresh_gauges(app.store(), app.now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_requests_are_looked_at_again_in_the_api_and_by_a_button() {
+    let mut house = House::new().await;
+    let rejected = |n: u64| store::NewRejected {
+        id: model::RejectedId(house.console.store.next_id(START)),
+        source: "demo".into(),
+        at: START + Duration::from_secs(n),
+        reason: "mismatch".into(),
+        diagnosis: "none of the secrets".into(),
+        body_bytes: 3,
+        body_sha256: [9; 32],
+        key_id: 1,
+        sealed: vec![5; 3],
+    };
+    let (one, two, three) = (rejected(1), rejected(2), rejected(3));
+    let bounds = store::RejectedBounds { rows_max: 10, bytes_max: 1_000, age_max: Duration::from_secs(1_000) };
+    for kept in [&one, &two, &three] {
+        house.console.store.keep_rejected(START, kept, bounds).await.unwrap();
+    }
+    let path = "/api/sources/demo/rejected/retry";
+    let nowhere = house.admin.post(Role::Operator, path, r#"{"reason":"mended"}"#).await;
+    assert_eq!(nowhere.problem(), "invalid", "a process without the door cannot");
+
+    let ready: BTreeMap<i64, Intake> = [(one.id.0, house.intake(1, BODY)), (two.id.0, house.intake(2, BODY))].into();
+    house.console.recheck = Some(Arc::new(move |kept| match ready.get(&kept.id.0) {
+        Some(intake) => Ok(crate::Rechecked::Genuine(Box::new(intake.clone()))),
+        None => Ok(crate::Rechecked::Refused { reason: "timestamp_stale".into(), diagnosis: "old when it came".into() }),
+    }));
+    house.admin.router = router(house.console.clone());
+    assert_eq!(house.admin.post(Role::Viewer, path, r#"{"reason":"x"}"#).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(house.admin.post(Role::Operator, path, "{}").await.problem(), "reason-required");
+    assert_eq!(house.admin.post(Role::Operator, path, r#"{"reason":"x","id":"rej_1"}"#).await.problem(), "malformed-id");
+    assert_eq!(house.admin.post(Role::Operator, "/api/sources/nobody/rejected/retry", r#"{"reason":"x"}"#).await.problem(), "not-found");
+    let first = json!({ "reason": "mended", "id": one.id }).to_string();
+    let answer = house.admin.post(Role::Operator, path, first.clone()).await.json();
+    assert_eq!((&answer["taken_in"], &answer["requests"][0]["events"][0]["status"]), (&json!(1), &json!("dead_letter")), "{answer}");
+    assert_eq!(house.admin.post(Role::Operator, path, first).await.status, StatusCode::NOT_FOUND);
+
+    let body = axum::body::Body::from("token=operator");
+    let request = axum::http::Request::post("/login").header("content-type", "application/x-www-form-urlencoded").body(body);
+    let answer = house.admin.ask(request.unwrap()).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let request = axum::http::Request::get("/rejected?source=demo").header("cookie", &cookie).body(axum::body::Body::empty());
+    let page = house.admin.ask(request.unwrap()).await.text;
+    assert!(page.contains("Check those of demo again"), "{page}");
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let form = axum::body::Body::from(format!("csrf={csrf}&reason=mended"));
+    let request =
+        axum::http::Request::post("/sources/demo/rejected/retry").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+    let pressed = house.admin.ask(request.header("content-type", "application/x-www-form-urlencoded").body(form).unwrap()).await;
+    assert_eq!(
+        (pressed.status, &pressed.headers["location"]),
+        (StatusCode::SEE_OTHER, &"/rejected?source=demo&done=taken_back".parse().unwrap())
+    );
+    let left = house.admin.get(Role::Viewer, "/api/sources/demo/rejected").await.json();
+    let left: Vec<_> = left["rejected"].as_array().unwrap().iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(left, ["timestamp_stale"]);
+    assert_eq!(house.letters().await.len(), 2);
+    let audit = house.admin.get(Role::Viewer, "/api/audit").await.json();
+    let actions: Vec<_> = audit["audit"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["rejected_retry", "take_back", "take_back"]);
 }

@@ -6,6 +6,7 @@ extern crate onceward_ingest as ingest;
 
 mod connections;
 mod framing;
+mod handshakes;
 mod signatures;
 mod support;
 mod webhooks;

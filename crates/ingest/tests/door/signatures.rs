@@ -152,3 +152,50 @@ async fn refused_requests_are_kept_sealed_with_a_diagnosis_and_only_so_many() {
         request.headers.iter().any(|(name, _)| name == "x-signature") && request.headers.iter().all(|(name, _)| name != "authorization")
     );
 }
+
+/// What was kept of the only refused request.
+async fn kept(running: &Running) -> store::NewRejected {
+    let rows = loop {
+        let rows = running.door.store.rejected(None, 10).await.unwrap();
+        if !rows.is_empty() {
+            break rows;
+        }
+        tokio::task::yield_now().await;
+    };
+    running.door.store.rejected_one(rows[0].id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_request_is_judged_again_by_the_time_at_which_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ledger(&folder, &["hooks"]).await;
+    let right = door(store.clone(), Limits::default());
+    let body = br#"{"type":"lead.created","data":{"id":"7","email":"ada@example.com"}}"#;
+    let mut wrong = door(store, Limits::default());
+    let other = model::secret::Secret::new("whsec_MTExMTExMTExMTExMTExMTExMTExMTExMTExMTEx").unwrap();
+    let gate = wrong.gates.get_mut("hooks").unwrap();
+    gate.verifier = gate.source.scheme.compile(&[other], None).unwrap();
+    let running = Running::with(wrong).await;
+    let vendor = Running::with(right).await;
+    let headers = vendor.signed("hooks", &[("webhook-id", "msg_1")], body);
+    assert_eq!(running.post("/webhooks/hooks", &headers, body).await.status, 401);
+    let held = kept(&running).await;
+    assert_eq!(held.reason, "mismatch");
+
+    // Days later, with the right secret, its timestamp is as fresh as it was.
+    let later = NOW + std::time::Duration::from_secs(3 * 86_400);
+    let Ok(ingest::Rechecked::Genuine(intake)) = vendor.door.recheck(&held, later, [1; 12]) else { panic!("it is genuine") };
+    assert_eq!((intake.raw.received_at, intake.events.len(), intake.events[0].key.as_str()), (NOW, 1, "hooks|lead.created|msg_1"));
+    assert!(model::IdGenerator::made_at(intake.raw.id.0) > NOW, "its row is made now");
+    let event: model::Event = serde_json::from_str(&intake.events[0].normalized).unwrap();
+    assert_eq!(event.audit.received_at, NOW);
+    // What was wrong stays so, with a diagnosis of today.
+    let Ok(ingest::Rechecked::Refused { reason, diagnosis }) = running.door.recheck(&held, later, [1; 12]) else { panic!("it is not") };
+    assert!(reason == "mismatch" && !diagnosis.is_empty());
+    // And what was old when it came is old.
+    let stale = store::NewRejected { at: later, ..held.clone() };
+    let Ok(ingest::Rechecked::Refused { reason, .. }) = vendor.door.recheck(&stale, later, [1; 12]) else { panic!("it is stale") };
+    assert_eq!(reason, "timestamp_stale");
+    let nobodys = store::NewRejected { source: "gone".to_owned(), ..held };
+    assert!(vendor.door.recheck(&nobodys, later, [1; 12]).unwrap_err().to_string().contains("not configured any more"));
+}

@@ -7,6 +7,7 @@ use ingest::{Door, Gate, Limits};
 use model::route::{ObjectDef, ObjectPlan, RouteDef, Routes};
 use model::seal::{SealingKey, SealingKeys};
 use model::secret::Secret;
+use model::signature::Network;
 use model::source::{Source, SourceDef};
 use model::{Received, Time};
 use queue::Queue;
@@ -34,11 +35,12 @@ fn gate(name: &str, definition: &str, secrets: &[&str]) -> (String, Gate) {
     let definition: SourceDef = toml::from_str(definition).unwrap();
     let source = Source::compile(name, &definition).unwrap();
     let secrets: Vec<_> = secrets.iter().map(|&text| Secret::new(text).unwrap()).collect();
-    let verifier = source.scheme.compile(&secrets).unwrap();
+    let verifier = source.scheme.compile(&secrets, None).unwrap();
     (name.to_owned(), Gate { source: Arc::new(source), verifier })
 }
 
-/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret), `packed` (takes gzip),
+/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret), `packed` (takes gzip), `meta` and
+/// `slack` (try the address first), `near` (takes requests from one network),
 /// `adyen` (wants an answer of its own); leads go to Salesforce.
 pub fn door(store: Store, limits: Limits) -> Door {
     let hooks = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -48,6 +50,9 @@ pub fn door(store: Store, limits: Limits) -> Door {
         gate("hooks", r#"preset = "standard-webhooks""#, &[hooks]),
         gate("github", r#"preset = "github""#, &["the secret of github"]),
         gate("open", DEMO, &[]),
+        gate("meta", &DEMO.replace("body_max = 4096", "handshake = { kind = 'meta', verify_token = 'the-word' }"), &["the secret of meta"]),
+        gate("slack", &DEMO.replace("body_max = 4096", "handshake = { kind = 'slack' }"), &["the secret of slack"]),
+        gate("near", &DEMO.replace("signed =", "allow_from = ['203.0.113.0/24'], signed ="), &["the secret of near"]),
         gate("packed", &DEMO.replace("body_max = 4096", "body_max = 4096\n gzip = true"), &["the secret of packed"]),
         gate(
             "adyen",
@@ -71,6 +76,8 @@ pub fn door(store: Store, limits: Limits) -> Door {
         store,
         queue: Queue::embedded(),
         now: Arc::new(|| NOW),
+        proxies: vec![Network::parse("127.0.0.1").unwrap()],
+        visit: None,
         limits,
     }
 }
@@ -134,7 +141,7 @@ impl Running {
         let own: Vec<(String, Vec<u8>)> = headers.iter().map(|&(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
         let received = Received { method: "POST", target: &target, headers: &own, body };
         let mut all: Vec<(String, String)> = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        all.extend(self.door.gates[source].verifier.sign(&received, NOW).unwrap());
+        all.extend(self.door.gates[source].verifier.sign(&received, NOW).unwrap().headers);
         all
     }
 

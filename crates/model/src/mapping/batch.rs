@@ -100,7 +100,9 @@ impl<'a> Split<'_, 'a> {
             None => self.entry(here, outer),
             Some((Step::Each, rest)) => match here {
                 Node::List(entries) => entries.into_iter().fold(outer, |outer, entry| self.walk(rest, entry, outer)),
-                other => self.walk(rest, other, outer),
+                other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) | Node::Reference) => {
+                    self.walk(rest, other, outer)
+                }
             },
             Some((Step::Name(name), rest)) => {
                 // Where the list is missing, the object in which it would have been is the entry: senders send one event plain.

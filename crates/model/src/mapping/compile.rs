@@ -1,17 +1,20 @@
 //! From a mapping as data to one that reads bodies, or to everything that is wrong with it.
 
+mod value;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::answers::Answers;
 use super::expression::Expression;
 use super::fetched;
 use super::key::is_event_type;
 use super::node::Node;
-use super::normalize::{Normalizer, Unit};
+use super::normalize::Normalizer;
 use super::path::Path;
-use crate::source::{Content, EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
+use crate::source::{AnswersDef, Content, EventDef, MappingDef, Problem, RuleDef, Unmatched, ValueDef};
 
 /// Most fields of one event.
 const FIELDS_MAX: usize = 200;
@@ -66,6 +69,9 @@ pub(crate) struct EventRule {
     pub(crate) occurred_at: Option<Compiled>,
     pub(crate) fetch: Option<FetchRule>,
     pub(crate) fields: Vec<(Field, Compiled)>,
+    pub(crate) answers: Option<Answers>,
+    /// Where it is written: `events.0`, or `preset`.
+    pub(crate) key: String,
 }
 
 /// What is to be fetched before such an event can go on.
@@ -109,8 +115,12 @@ pub(crate) enum Place {
 pub(crate) struct Compiled {
     /// What it is called where a person reads of it: the canonical name and the place, never a value.
     pub(crate) label: String,
+    /// The place alone.
+    pub(crate) shown: String,
     pub(crate) place: Place,
     pub(crate) how: Normalizer,
+    /// The currency of an amount of its smallest unit.
+    pub(crate) minor: Option<Expression>,
     pub(crate) required: bool,
     pub(crate) clear: bool,
     pub(crate) default: Option<Value>,
@@ -211,21 +221,29 @@ impl Rule {
 
 fn names(vendor_type: &Compiled, rules: &[Rule]) -> (BTreeSet<String>, bool) {
     let (mut names, mut any) = (BTreeSet::new(), false);
-    let mut read = |place: &Place| {
-        if let Place::Expression(expression) = place {
-            any |= !expression.read_names(&mut names);
-        }
-    };
-    read(&vendor_type.place);
+    let mut any_answer = false;
+    let mut read = |expression: &Expression| any |= !expression.read_names(&mut names);
+    if let Place::Expression(expression) = &vendor_type.place {
+        read(expression);
+    }
     for rule in rules {
         if let Rule::Event(rule) = rule {
             let values = [Some(&rule.event_type), rule.id.as_ref(), rule.occurred_at.as_ref()].into_iter().flatten();
             let fetch = rule.fetch.iter().flat_map(|fetch| fetch.with.iter().map(|(_, value)| value).chain([&fetch.id]));
-            values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value)).for_each(|value| read(&value.place));
-            rule.when.iter().for_each(|when| read(&Place::Expression(when.clone())));
+            let values = values.chain(fetch).chain(rule.fields.iter().map(|(_, value)| value));
+            values.for_each(|value| {
+                if let Place::Expression(expression) = &value.place {
+                    read(expression);
+                }
+                value.minor.iter().for_each(&mut read);
+            });
+            rule.when.iter().for_each(&mut read);
+            rule.answers.iter().flat_map(|answers| [&answers.from, &answers.label, &answers.value]).for_each(&mut read);
+            // The questions are names that no mapping knows.
+            any_answer |= rule.answers.is_some();
         }
     }
-    (names, any)
+    (names, any || any_answer)
 }
 
 pub(super) struct Work<'a> {
@@ -301,6 +319,7 @@ impl Work<'_> {
             );
         }
         let fields = def.fields.iter().filter_map(|(name, value)| self.field(&format!("{key}.fields"), name, value)).collect();
+        let answers = def.answers.as_ref().and_then(|answers| self.answers(&format!("{key}.answers"), answers));
         Some(EventRule {
             when,
             on: def.on.iter().map(|text| Pattern::new(text)).collect(),
@@ -309,7 +328,20 @@ impl Work<'_> {
             occurred_at: own_at.or_else(|| occurred_at.cloned()),
             fetch: def.fetch.as_ref().and_then(|fetch| fetched::fetch(self, key, fetch)),
             fields,
+            answers,
+            key: key.to_owned(),
         })
+    }
+
+    fn answers(&mut self, key: &str, def: &AnswersDef) -> Option<Answers> {
+        if def.except.len() > FIELDS_MAX {
+            let message = format!("there are {} names; at most {FIELDS_MAX} are accepted", def.except.len());
+            self.problem(format!("{key}.except"), message, "Name fewer questions.");
+        }
+        let from = self.expression(&format!("{key}.from"), &def.from);
+        let label = self.expression(&format!("{key}.label"), def.label.as_deref().unwrap_or("label"));
+        let value = self.expression(&format!("{key}.value"), def.value.as_deref().unwrap_or("value"));
+        Some(Answers { from: from?, label: label?, value: value?, except: def.except.clone() })
     }
 
     fn event_type(&mut self, key: &str, def: &ValueDef) -> Option<Compiled> {
@@ -386,111 +418,6 @@ impl Work<'_> {
         self.value(&key, name, &def, how).map(|value| (field, value))
     }
 
-    /// Compiles a value. `plain` is what is made of it where it has no `as`.
-    pub(super) fn value(&mut self, key: &str, name: &str, def: &ValueDef, plain: Normalizer) -> Option<Compiled> {
-        let (place, shown) = self.place(key, def)?;
-        let how = self.normalizer(key, def, plain)?;
-        self.check_options(key, def, how, &place);
-        Some(Compiled {
-            label: format!("`{name}` ({shown})"),
-            place,
-            how,
-            required: def.required,
-            clear: def.clear,
-            default: def.default.clone(),
-            truncate: def.truncate.map(|characters| usize::try_from(characters).unwrap_or(usize::MAX)),
-        })
-    }
-
-    fn place(&mut self, key: &str, def: &ValueDef) -> Option<(Place, String)> {
-        match (&def.from, &def.header, &def.query, &def.constant) {
-            (Some(text), None, None, None) => {
-                let expression = self.expression(key, text)?;
-                Some((Place::Expression(expression), format!("from `{text}`")))
-            }
-            (None, Some(name), None, None) => Some((Place::Header(name.to_ascii_lowercase()), format!("header `{name}`"))),
-            (None, None, Some(name), None) => Some((Place::Query(name.clone()), format!("query parameter `{name}`"))),
-            (None, None, None, Some(value)) => match constant(value) {
-                Some(value) => Some((Place::Constant(value), "const".to_owned())),
-                None => {
-                    self.problem(format!("{key}.const"), "is not a text, a number or a boolean", "Write a single value.");
-                    None
-                }
-            },
-            _ => {
-                self.problem(
-                    key,
-                    "does not have exactly one of `from`, `header`, `query` and `const`",
-                    "Say in one way where the value is.",
-                );
-                None
-            }
-        }
-    }
-
-    fn normalizer(&mut self, key: &str, def: &ValueDef, plain: Normalizer) -> Option<Normalizer> {
-        let how = match def.normalizer.as_deref() {
-            None => plain,
-            Some("text") => Normalizer::Text,
-            Some("lower") => Normalizer::Lower,
-            Some("email") => Normalizer::Email,
-            Some("phone") => Normalizer::Phone(self.check_region(&format!("{key}.region"), def.region.as_deref().or(self.region))),
-            Some("domain") => Normalizer::Domain,
-            Some("number") => Normalizer::Number,
-            Some("boolean") => Normalizer::Boolean,
-            Some("datetime") => Normalizer::Datetime(self.unit(key, def.unit.as_deref())),
-            Some("date") => Normalizer::Date,
-            Some(other) => {
-                let known = "`text`, `lower`, `email`, `phone`, `domain`, `number`, `boolean`, `datetime`, `date`";
-                self.problem(
-                    format!("{key}.as"),
-                    format!("there is no normalizer `{other}`; there are {known}"),
-                    "Use one of these, or leave `as` out.",
-                );
-                return None;
-            }
-        };
-        Some(how)
-    }
-
-    fn unit(&mut self, key: &str, text: Option<&str>) -> Option<Unit> {
-        let unit = text.and_then(Unit::parse);
-        if let (Some(text), None) = (text, unit) {
-            self.problem(format!("{key}.unit"), format!("`{text}` is not a unit"), "Use `s`, `ms` or `us`.");
-        }
-        unit
-    }
-
-    fn check_region(&mut self, key: &str, text: Option<&str>) -> Option<phonenumber::country::Id> {
-        let region = text.and_then(|text| text.parse().ok());
-        if let (Some(text), None) = (text, region) {
-            // The source's own region is checked once, at its own place.
-            if key == "region" || Some(text) != self.region {
-                self.problem(key, format!("`{text}` is not a country"), "Use two capital letters, such as `US` or `DE`.");
-            }
-        }
-        region
-    }
-
-    fn check_options(&mut self, key: &str, def: &ValueDef, how: Normalizer, place: &Place) {
-        let textual = matches!(how, Normalizer::Keep | Normalizer::Text | Normalizer::Lower);
-        let plain_path = matches!(place, Place::Expression(expression) if expression.is_path());
-        let wrong = [
-            (def.region.is_some() && !matches!(how, Normalizer::Phone(_)), "region", "is only for `as = \"phone\"`"),
-            (def.unit.is_some() && !matches!(how, Normalizer::Datetime(_)), "unit", "is only for `as = \"datetime\"`"),
-            (def.truncate.is_some() && !textual, "truncate", "is only for texts"),
-            (def.truncate == Some(0), "truncate", "is 0, which leaves nothing"),
-            (def.clear && !plain_path, "clear", "needs a plain path such as `contact.phone`: only there can null and absent be told apart"),
-            (def.clear && def.required, "clear", "contradicts `required`"),
-            (def.default.is_some() && def.required, "default", "contradicts `required`"),
-            (def.default.is_some() && def.clear, "default", "contradicts `clear`"),
-            (def.default.as_ref().is_some_and(|value| constant(value).is_none()), "default", "is not a text, a number or a boolean"),
-        ];
-        for (_, option, message) in wrong.into_iter().filter(|(wrong, _, _)| *wrong) {
-            self.problem(format!("{key}.{option}"), message, format!("Remove `{option}`, or change what it does not go with."));
-        }
-    }
-
     fn expression(&mut self, key: &str, text: &str) -> Option<Expression> {
         match Expression::compile(text) {
             Ok(expression) => Some(expression),
@@ -533,15 +460,5 @@ impl Work<'_> {
                 "Give the earlier entry a `when` or an `on`, or put it last.",
             );
         }
-    }
-}
-
-/// A scalar of the configuration.
-fn constant(value: &Value) -> Option<Node<'static>> {
-    match value {
-        Value::String(text) => Some(Node::Text(text.clone().into())),
-        Value::Bool(value) => Some(Node::Bool(*value)),
-        Value::Number(number) => Some(Node::Number(number.clone())),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

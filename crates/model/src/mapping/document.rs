@@ -96,7 +96,9 @@ impl Document<'_> {
         let mut bytes = Vec::new();
         match &self.root {
             Node::Object(members) => members.write_canonical(self.around.as_ref().map(|_| OUTER), &mut bytes),
-            other => other.write_canonical(&mut bytes),
+            other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::List(_) | Node::Reference) => {
+                other.write_canonical(&mut bytes)
+            }
         }
         bytes
     }

@@ -1,16 +1,18 @@
 //! Evaluation of what mappings are made of, on the tree that a body was read into.
 //!
-//! Names, indexes, literals, `||`, `&&`, `!`, comparisons, filters and functions of scalars: with these nothing is copied and the library's
-//! tree is never built. Everything else, and every function that is given a list or an object, is the library's: it evaluates the
-//! whole expression on its own tree. Both must mean the same, and a test compares them on generated documents and expressions.
+//! Names, indexes, literals, `||`, `&&`, `!`, comparisons, filters, lists, our own functions and functions of scalars: with these little is
+//! copied and the library's tree is never built. Slices, `&expressions`, and every function of JMESPath that is given an object or a long
+//! list, are the library's: it evaluates the whole expression on its own tree. Both must mean the same, and a test compares them on
+//! generated documents and expressions.
 
 use std::borrow::Cow;
 
 use jmespath::ast::{Ast, Comparator};
 use jmespath::{Context, Variable};
+use regex::Regex;
 
-use super::functions::{self, RUNTIME};
-use super::node::Node;
+use super::functions::{self, Failed, Ours, RUNTIME};
+use super::node::{Members, Node};
 
 /// An expression that can be evaluated without the library.
 #[derive(Clone, Debug)]
@@ -29,9 +31,18 @@ pub(crate) enum Term {
     If(Box<Term>, Box<Term>),
     /// The second for each entry of the first, without nulls.
     Each(Box<Term>, Box<Term>),
+    /// The entries' entries, where they are lists.
+    Flat(Box<Term>),
+    /// The values of an object, in the order of their names.
+    Values(Box<Term>),
+    Several(Vec<Term>),
+    Made(Vec<(String, Term)>),
+    /// The library's own.
     Call(String, Vec<Term>),
-    /// `answer(form, name, …)`, which reads a whole form and so must not be given a copy.
-    Answer(Vec<Term>),
+    /// Ours, which read whole forms and so must not be given copies.
+    Ours(Ours, Vec<Term>),
+    /// `regex_find` with a pattern that was compiled once.
+    Find(Box<Term>, Regex),
 }
 
 /// Why there is no value.
@@ -62,15 +73,23 @@ impl Term {
             Ast::Condition { predicate, then, .. } => Self::If(of(predicate)?, of(then)?),
             Ast::Projection { lhs, rhs, .. } => Self::Each(of(lhs)?, of(rhs)?),
             Ast::Function { name, args, .. } => {
-                let args = args.iter().map(Self::compile).collect::<Option<_>>()?;
-                if name == functions::ANSWER { Self::Answer(args) } else { Self::Call(name.clone(), args) }
+                let terms = args.iter().map(Self::compile).collect::<Option<Vec<_>>>()?;
+                match (Ours::of(name), args.as_slice()) {
+                    (Some(Ours::RegexFind), [text, Ast::Literal { value, .. }]) => {
+                        Self::Find(of(text)?, functions::pattern(value.as_string()?).ok()?)
+                    }
+                    (Some(ours), _) => Self::Ours(ours, terms),
+                    (None, _) => Self::Call(name.clone(), terms),
+                }
             }
-            Ast::Expref { .. }
-            | Ast::Flatten { .. }
-            | Ast::MultiList { .. }
-            | Ast::MultiHash { .. }
-            | Ast::ObjectValues { .. }
-            | Ast::Slice { .. } => return None,
+            Ast::Flatten { node, .. } => Self::Flat(of(node)?),
+            Ast::ObjectValues { node, .. } => Self::Values(of(node)?),
+            Ast::MultiList { elements, .. } => Self::Several(elements.iter().map(Self::compile).collect::<Option<_>>()?),
+            Ast::MultiHash { elements, .. } => {
+                let made = elements.iter().map(|pair| Some((pair.key.clone(), Self::compile(&pair.value)?)));
+                Self::Made(made.collect::<Option<_>>()?)
+            }
+            Ast::Expref { .. } | Ast::Slice { .. } => return None,
         })
     }
 
@@ -114,8 +133,32 @@ impl Term {
                 Node::List(entries) => Cow::Owned(each(entries, term)?),
                 Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) | Node::Reference => null,
             },
+            Self::Flat(list) => match list.evaluate(on)?.into_owned() {
+                Node::List(entries) => Cow::Owned(flat(entries)),
+                Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) | Node::Reference => null,
+            },
+            Self::Values(object) => match &*object.evaluate(on)? {
+                Node::Object(members) => Cow::Owned(values(members)),
+                Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::List(_) | Node::Reference => null,
+            },
+            Self::Several(_) | Self::Made(_) if on.is_null() => null,
+            Self::Several(terms) => {
+                let values = terms.iter().map(|term| term.evaluate(on).map(Cow::into_owned));
+                Cow::Owned(Node::List(values.collect::<Result<_, _>>()?))
+            }
+            Self::Made(terms) => {
+                let mut members = Members::new();
+                for (name, term) in terms {
+                    members.insert(Cow::Owned(name.clone()), term.evaluate(on)?.into_owned());
+                }
+                Cow::Owned(Node::Object(members))
+            }
             Self::Call(name, args) => Cow::Owned(call(name, args, on)?),
-            Self::Answer(args) => Cow::Owned(answer(args, on)?),
+            Self::Ours(ours, args) => {
+                let args = args.iter().map(|arg| arg.evaluate(on)).collect::<Result<Vec<_>, _>>()?;
+                Cow::Owned(ours.call(&args).map_err(|Failed| Stopped::Failed)?)
+            }
+            Self::Find(text, pattern) => Cow::Owned(functions::find(pattern, &*text.evaluate(on)?).map_err(|Failed| Stopped::Failed)?),
         })
     }
 }
@@ -147,12 +190,12 @@ fn compare(comparator: &Comparator, one: &Node<'_>, other: &Node<'_>) -> Option<
     }
 }
 
-/// The library's own function. A list or an object would have to be copied for it, each time anew.
+/// The library's own function. An object or a long list would have to be copied for it, each time anew.
 fn call(name: &str, args: &[Term], on: &Node<'_>) -> Result<Node<'static>, Stopped> {
     let mut given = Vec::with_capacity(args.len());
     for arg in args {
         let value = arg.evaluate(on)?;
-        if !value.is_scalar() {
+        if !value.is_small() {
             return Err(Stopped::Unsuited);
         }
         given.push(value.to_library());
@@ -162,11 +205,21 @@ fn call(name: &str, args: &[Term], on: &Node<'_>) -> Result<Node<'static>, Stopp
     Ok(Node::from_library(&value))
 }
 
-fn answer<'a>(args: &[Term], on: &Node<'a>) -> Result<Node<'a>, Stopped> {
-    let args = args.iter().map(|arg| arg.evaluate(on)).collect::<Result<Vec<_>, _>>()?;
-    let [form, names @ ..] = args.as_slice() else { return Err(Stopped::Failed) };
-    let names = names.iter().map(|name| name.text()).collect::<Option<Vec<_>>>().filter(|names| !names.is_empty());
-    Ok(functions::answer(form, &names.ok_or(Stopped::Failed)?).cloned().unwrap_or(Node::Null))
+fn flat(entries: Vec<Node<'_>>) -> Node<'_> {
+    let mut flat = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match entry {
+            Node::List(entries) => flat.extend(entries),
+            other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) | Node::Reference) => flat.push(other),
+        }
+    }
+    Node::List(flat)
+}
+
+fn values<'a>(members: &Members<'a>) -> Node<'a> {
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| *name);
+    Node::List(members.into_iter().map(|(_, value)| value.clone()).collect())
 }
 
 #[cfg(test)]
@@ -237,7 +290,7 @@ mod tests {
                 return if self.below(4) == 0 { literal.to_owned() } else { self.name().to_owned() };
             }
             let (one, name) = (self.expression(depth - 1), self.name());
-            match self.below(17) {
+            match self.below(23) {
                 0..=3 => format!("{one}.{name}"),
                 4 => format!("{name}[{}]", self.below(7).cast_signed() - 3),
                 5 => format!("({one})[{}]", self.below(5).cast_signed() - 2),
@@ -248,10 +301,38 @@ mod tests {
                 10 | 11 => format!("{name}[?{one} == {}].{}", self.expression(depth - 1), self.name()),
                 12 => format!("{name}[*].{one} | [0]"),
                 13 => format!("{one} | {}", self.expression(depth - 1)),
-                14 => format!("{}({one})", self.one_of(&["to_string", "length", "lower", "type", "not_null", "keys", "to_array"])),
-                15 => format!("{}({one}, {})", self.one_of(&["starts_with", "contains", "answer"]), self.one_of(&["'x'", "'a b'", "type"])),
+                14 => {
+                    let names = [
+                        "to_string",
+                        "length",
+                        "lower",
+                        "type",
+                        "not_null",
+                        "keys",
+                        "to_array",
+                        "first",
+                        "trim",
+                        "coalesce",
+                        "key",
+                        "from_json",
+                        "entries",
+                        "answers",
+                        "upper",
+                    ];
+                    format!("{}({one})", self.one_of(&names))
+                }
+                15 => {
+                    let names = ["starts_with", "contains", "answer", "split", "named", "regex_find", "query_param", "key", "coalesce"];
+                    format!("{}({one}, {})", self.one_of(&names), self.one_of(&["'x'", "'a b'", "type", "id"]))
+                }
+                16 => format!("[{one}, {name}, {}]", self.expression(depth - 1)),
+                17 => format!("({one})[].{name}"),
+                18 => format!("{{x: {one}, y: {name}}}"),
+                19 => format!("join_nonempty('-', {one})"),
+                20 => format!("labelled({one}, 'a', 'b', 'x', 'email')"),
+                21 => format!("join('-', [{one}, to_string({name})])"),
                 _ => self
-                    .one_of(&["items[].a", "{a: a, b: b}", "[a, b]", "*.a", "items[1:]", "sort_by(items, &to_string(a))", "&a"])
+                    .one_of(&["items[].a", "*.a", "items[1:]", "sort_by(items, &to_string(a))", "&a", "a.*", "replace(a, 'x', 'y')"])
                     .to_owned(),
             }
         }

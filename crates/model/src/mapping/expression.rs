@@ -8,7 +8,7 @@ use jmespath::ast::Ast;
 
 use super::document::Document;
 use super::evaluate::{Stopped, Term};
-use super::functions::{OURS, RUNTIME};
+use super::functions::{self, Ours, RUNTIME};
 use super::node::Node;
 
 /// Longest expression that is accepted, in bytes: the parser recurses, and no mapping needs more.
@@ -61,16 +61,16 @@ impl Expression {
             let reason = error.reason.to_string();
             format!("is not JMESPath: {} (column {})", reason.trim().trim_end_matches('.'), error.column + 1)
         })?;
-        let mut unknown = BTreeSet::new();
+        let mut wrong = None;
         visit(&ast, &mut |node| {
-            if let Ast::Function { name, .. } = node
-                && RUNTIME.get_function(name).is_none()
+            if let Ast::Function { name, args, .. } = node
+                && wrong.is_none()
             {
-                unknown.insert(name.clone());
+                wrong = wrong_call(name, args);
             }
         });
-        if let Some(name) = unknown.first() {
-            return Err(format!("calls `{name}`, which is neither a function of JMESPath nor one of ours ({OURS})"));
+        if let Some(wrong) = wrong {
+            return Err(wrong);
         }
         let mut steps = Vec::new();
         let path = plain(&ast, &mut steps).then_some(steps);
@@ -94,15 +94,34 @@ impl Expression {
     ///
     /// A function was given a type that it does not take. The sentence names the expression and no value.
     pub(crate) fn evaluate<'a>(&'a self, document: &'a Document<'a>) -> Result<Cow<'a, Node<'a>>, String> {
-        let failed = || format!("`{}` cannot be evaluated on this payload: a function was given a type that it does not take", self.text);
         match self.term.as_ref().map(|term| term.evaluate(&document.root)) {
             Some(Ok(value)) => return Ok(value),
-            Some(Err(Stopped::Failed)) => return Err(failed()),
+            Some(Err(Stopped::Failed)) => return Err(self.failed()),
             Some(Err(Stopped::Unsuited)) | None => {}
         }
         let mut context = Context::new(&self.text, &RUNTIME);
-        let value = jmespath::interpret(document.library(), &self.ast, &mut context).map_err(|_| failed())?;
+        let value = jmespath::interpret(document.library(), &self.ast, &mut context).map_err(|_| self.failed())?;
         Ok(Cow::Owned(Node::from_library(&value)))
+    }
+
+    /// Evaluates on a part of a document.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::evaluate`].
+    pub(crate) fn evaluate_on<'d, 'a>(&'d self, part: &'d Node<'a>) -> Result<Cow<'d, Node<'a>>, String> {
+        match self.term.as_ref().map(|term| term.evaluate(part)) {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(Stopped::Failed)) => return Err(self.failed()),
+            Some(Err(Stopped::Unsuited)) | None => {}
+        }
+        let mut context = Context::new(&self.text, &RUNTIME);
+        let value = jmespath::interpret(&part.to_library(), &self.ast, &mut context).map_err(|_| self.failed())?;
+        Ok(Cow::Owned(Node::from_library(&value)))
+    }
+
+    fn failed(&self) -> String {
+        format!("`{}` cannot be evaluated on this payload: a function was given a type that it does not take", self.text)
     }
 
     /// Walks a plain path; `None` if this is not one.
@@ -127,7 +146,8 @@ impl Expression {
                 names.insert(name.clone());
             }
             Ast::ObjectValues { .. } => bounded = false,
-            Ast::Function { name, .. } if matches!(name.as_str(), "answer" | "keys" | "values" | "merge" | "to_array") => bounded = false,
+            Ast::Function { name, .. } if matches!(name.as_str(), "keys" | "values" | "merge" | "to_array") => bounded = false,
+            Ast::Function { name, .. } if Ours::of(name).is_some_and(Ours::reads_any_name) => bounded = false,
             Ast::Comparison { .. }
             | Ast::Condition { .. }
             | Ast::Identity { .. }
@@ -146,6 +166,23 @@ impl Expression {
             | Ast::Subexpr { .. } => {}
         });
         bounded
+    }
+}
+
+/// What is wrong with a call, as far as can be told before there is a payload.
+fn wrong_call(name: &str, args: &[Ast]) -> Option<String> {
+    if RUNTIME.get_function(name).is_none() {
+        return Some(format!("calls `{name}`, which is neither a function of JMESPath nor one of ours ({})", functions::listed()));
+    }
+    let ours = Ours::of(name)?;
+    if let Err(written) = ours.takes(args.len()) {
+        return Some(format!("calls `{name}` with {} argument(s); it is written `{written}`", args.len()));
+    }
+    match (ours, args) {
+        (Ours::RegexFind, [_, Ast::Literal { value, .. }]) if value.as_string().is_none_or(|text| functions::pattern(text).is_err()) => {
+            Some("calls `regex_find` with a pattern that is none, or is too large".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -232,8 +269,8 @@ mod tests {
             ("", "is empty"),
             ("a.", "is not JMESPath"),
             ("a['b", "is not JMESPath"),
-            ("upper(a)", "calls `upper`"),
-            ("a || first(b)", "calls `first`"),
+            ("title(a)", "calls `title`"),
+            ("a || last(b)", "calls `last`"),
         ] {
             let error = Expression::compile(expression).unwrap_err();
             assert!(error.contains(said), "{expression}: {error}");

@@ -165,6 +165,9 @@ impl Source {
                 Err(refusal) => refusals.push(refusal),
             }
         }
+        if let Some(answers) = &rule.rule.answers {
+            reader.answers(answers, &mut said);
+        }
         let warnings = std::mem::take(&mut reader.warnings);
         let mut event = match &fetch.said {
             Some(push) => laid_over(said, &push.identity, &push.attributes),

@@ -6,13 +6,17 @@
 //! Canonical names: `external_id`, `email`, `phone_e164` and `domain` are identity; `full_name` is split into
 //! `first_name` and `last_name`; every other name is an attribute.
 
+mod answers;
 mod batch;
 mod compile;
 mod content;
 mod document;
 mod evaluate;
+pub mod explain;
 mod expression;
 mod fetched;
+
+mod forms;
 mod functions;
 mod key;
 mod node;
@@ -20,6 +24,8 @@ mod normalize;
 mod path;
 mod phone;
 mod read;
+mod shape;
+mod sought;
 #[cfg(test)]
 pub(crate) mod tests;
 

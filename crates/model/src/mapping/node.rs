@@ -146,7 +146,7 @@ impl Members<'_> {
     /// Writes them as [`Node::write_canonical`] does, without one of them.
     pub(crate) fn write_canonical(&self, except: Option<&str>, to: &mut Vec<u8>) {
         let mut members: Vec<_> = self.iter().filter(|(name, _)| except != Some(name.as_ref())).collect();
-        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        members.sort_by_key(|(name, _)| *name);
         to.push(b'{');
         for (place, (name, value)) in members.into_iter().enumerate() {
             if place > 0 {
@@ -190,9 +190,22 @@ impl<'a> Node<'a> {
         matches!(self, Self::Null)
     }
 
-    /// Neither a list nor an object: the library can be given it without much copying.
-    pub(crate) fn is_scalar(&self) -> bool {
-        !matches!(self, Self::List(_) | Self::Object(_))
+    /// Neither an object nor a long list: the library can be given it without much copying.
+    pub(crate) fn is_small(&self) -> bool {
+        match self {
+            Self::List(entries) => entries.len() <= FEW && entries.iter().all(|entry| !matches!(entry, Self::List(_) | Self::Object(_))),
+            Self::Object(_) => false,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::Reference => true,
+        }
+    }
+
+    /// Null, or a text of nothing but white space.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) | Self::Reference => false,
+        }
     }
 
     /// Whether JMESPath takes it for true: neither null, nor false, nor empty.

@@ -1,20 +1,18 @@
 //! One body, read with one mapping.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::answers::Answers;
 use super::batch::Entry;
 use super::compile::{Compiled, EventRule, Field, Mapping, Place, Rule};
-use super::content::form::percent_decoded;
 use super::document::{Document, Unreadable};
-use super::expression::Found;
 use super::key::{self, Tail};
-use super::node::Node;
 use super::normalize::{ID_BYTES_MAX, Normalizer, Unusable, moment, normalize, scalar_text, split_name};
+use super::sought::{Sought, fetch, scalar};
 use crate::event::{self, Audit, SCHEMA_VERSION, Warning};
 use crate::seal::HashKey;
 use crate::source::{Source, Unmatched};
@@ -102,15 +100,6 @@ pub(super) struct Reader<'a, 'c> {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// A value as it was found.
-enum Sought<'a> {
-    /// Nothing there.
-    Absent,
-    /// There, and null or empty.
-    Blank,
-    Value(Cow<'a, Node<'a>>),
-}
-
 /// A value as it can be used.
 pub(super) enum Outcome {
     Absent,
@@ -119,15 +108,15 @@ pub(super) enum Outcome {
 }
 
 /// Where the id of a key comes from.
-struct Id {
-    tail: Tail,
+pub(super) struct Id {
+    pub(super) tail: Tail,
     /// The id itself, where it is short and printable.
     shown: Option<String>,
     fallback: bool,
 }
 
 impl<'a, 'c> Reader<'a, 'c> {
-    fn new(
+    pub(super) fn new(
         source: &'a Source,
         request: &'a Received<'a>,
         context: &'a mut ReadContext<'c>,
@@ -143,11 +132,11 @@ impl<'a, 'c> Reader<'a, 'c> {
         Self { source, mapping: &source.mapping, request, context, document, entry, warnings: warnings.to_vec() }
     }
 
-    fn of_nothing(source: &'a Source, request: &'a Received<'a>, context: &'a mut ReadContext<'c>) -> Self {
+    pub(super) fn of_nothing(source: &'a Source, request: &'a Received<'a>, context: &'a mut ReadContext<'c>) -> Self {
         Self { source, mapping: &source.mapping, request, context, document: None, entry: None, warnings: Vec::new() }
     }
 
-    fn entry(&mut self, entry: &Entry<'_, '_>) -> Reading {
+    pub(super) fn entry(&mut self, entry: &Entry<'_, '_>) -> Reading {
         match entry {
             Entry::Whole(document) | Entry::One(document) => self.read(document),
             Entry::Bad(unreadable, _) => self.unreadable(unreadable),
@@ -195,7 +184,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         }
     }
 
-    fn unreadable(&mut self, unreadable: &Unreadable) -> Reading {
+    pub(super) fn unreadable(&mut self, unreadable: &Unreadable) -> Reading {
         // The type may be in a header, which can be read whatever the body is.
         let vendor_type = self.text(&self.mapping.vendor_type);
         let event_type = key::type_for_key(&vendor_type);
@@ -211,7 +200,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// Parsers differ in which of two equal names wins, so nothing is read from a document where it matters.
-    fn duplicates(&mut self, document: &Document<'_>, vendor_type: &str) -> Option<Reading> {
+    pub(super) fn duplicates(&mut self, document: &Document<'_>, vendor_type: &str) -> Option<Reading> {
         let doubled = &document.doubled;
         if doubled.count == 0 {
             return None;
@@ -244,7 +233,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         })
     }
 
-    fn fits(&mut self, rule: &'a EventRule, vendor_type: &str) -> bool {
+    pub(super) fn fits(&mut self, rule: &'a EventRule, vendor_type: &str) -> bool {
         if !rule.on.is_empty() && !rule.on.iter().any(|pattern| pattern.fits(vendor_type)) {
             return false;
         }
@@ -285,6 +274,9 @@ impl<'a, 'c> Reader<'a, 'c> {
                 Ok(outcome) => self.place(field, outcome, &mut event),
                 Err(refusal) => refusals.push(refusal),
             }
+        }
+        if let Some(answers) = &rule.answers {
+            self.answers(answers, &mut event);
         }
         let id = self.event_key(rule, &event, said_when, &mut refusals);
         event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
@@ -349,9 +341,9 @@ impl<'a, 'c> Reader<'a, 'c> {
     pub(super) fn occurred_at(&mut self, compiled: Option<&'a Compiled>, refusals: &mut Vec<String>) -> (Time, bool) {
         let received_at = self.context.received_at;
         let Some(compiled) = compiled else { return (received_at, false) };
-        let unit = if let Normalizer::Datetime(unit) = compiled.how { unit } else { None };
+        let written = if let Normalizer::Datetime(written) = &compiled.how { written.as_ref() } else { None };
         let fetched = match self.fetch(compiled) {
-            Ok(Sought::Value(value)) => moment(&value, unit).map(Some),
+            Ok(Sought::Value(value)) => moment(&value, written).map(Some),
             Ok(Sought::Absent | Sought::Blank) => Ok(None),
             Err(unusable) => Err(unusable),
         };
@@ -376,11 +368,14 @@ impl<'a, 'c> Reader<'a, 'c> {
 
     /// A usable value, or the sentence that says why there is none.
     pub(super) fn value(&mut self, compiled: &'a Compiled, is_key: bool) -> Result<Outcome, String> {
-        let normalized = self.fetch(compiled).and_then(|sought| match sought {
+        let normalized = self.fetch(compiled).and_then(|fetched| match fetched {
             Sought::Absent => Ok(None),
             Sought::Blank if compiled.clear => Ok(Some(Outcome::Clear)),
             Sought::Blank => Ok(None),
-            Sought::Value(value) => normalize(compiled.how, &value).map(|value| value.map(Outcome::Value)),
+            Sought::Value(value) => {
+                let currency = compiled.minor.as_ref().and_then(|minor| minor.evaluate(self.document?).ok());
+                normalize(&compiled.how, &value, currency.as_ref().and_then(|code| code.text())).map(|value| value.map(Outcome::Value))
+            }
         });
         match normalized {
             Ok(Some(Outcome::Value(value))) => Ok(Outcome::Value(self.bounded(value, compiled))),
@@ -392,6 +387,29 @@ impl<'a, 'c> Reader<'a, 'c> {
                 self.warn(unusable.kind, format!("{}: {}; it was left out.", compiled.label, unusable.found));
                 Ok(Outcome::Absent)
             }
+        }
+    }
+
+    /// What a form asked, beside the fields.
+    pub(super) fn answers(&mut self, answers: &'a Answers, event: &mut Event) {
+        let Some(document) = self.document else { return };
+        let found = answers.from.evaluate(document).and_then(|form| answers.of(&form));
+        match found {
+            Ok(found) => {
+                if found.dropped {
+                    self.warn("answers_dropped", "`answers`: the form asks more than 100 questions; the first 100 were kept.".to_owned());
+                }
+                if found.cut {
+                    self.warn(
+                        "truncated",
+                        "`answers`: an answer is longer than 4000 characters, or has more than 100 values, and was cut.".to_owned(),
+                    );
+                }
+                for (name, value) in found.attributes {
+                    event.attributes.entry(name).or_insert(value);
+                }
+            }
+            Err(message) => self.warn("expression_failed", format!("`answers`: {message}.")),
         }
     }
 
@@ -460,7 +478,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     }
 
     /// The configured id where it is there and signed, else the body's hash.
-    fn id(&mut self, compiled: Option<&'a Compiled>) -> Id {
+    pub(super) fn id(&mut self, compiled: Option<&'a Compiled>) -> Id {
         // Only where it is the key: hashing a body costs as much as checking its signature.
         let body = |reader: &Self| Id { tail: Tail::body(reader.bytes()), shown: None, fallback: false };
         let Some(compiled) = compiled else { return body(self) };
@@ -499,61 +517,10 @@ impl<'a, 'c> Reader<'a, 'c> {
 
     /// A value as a text; empty where there is none.
     pub(super) fn text(&self, compiled: &'a Compiled) -> String {
-        match self.fetch(compiled) {
-            Ok(Sought::Value(value)) => scalar_text(&value).map(Cow::into_owned).unwrap_or_default(),
-            Ok(Sought::Absent | Sought::Blank) | Err(_) => String::new(),
-        }
+        scalar(self.fetch(compiled))
     }
 
-    fn fetch(&self, compiled: &'a Compiled) -> Result<Sought<'a>, Unusable> {
-        match &compiled.place {
-            Place::Constant(value) => Ok(Sought::Value(Cow::Borrowed(value))),
-            Place::Header(name) => match self.source.headers.header(self.request, name) {
-                Ok(Some(bytes)) => text_value(bytes).map(|text| text.map_or(Sought::Blank, |text| Sought::text(Cow::Borrowed(text)))),
-                Ok(None) => Ok(Sought::Absent),
-                Err(()) => Err(Unusable { kind: "header_doubled", found: "says more than one thing".to_owned() }),
-            },
-            Place::Query(name) => match query_parameter(self.request.query(), name) {
-                Ok(Some(bytes)) => {
-                    text_value(&bytes).map(|text| text.map_or(Sought::Blank, |text| Sought::text(Cow::Owned(text.to_owned()))))
-                }
-                Ok(None) => Ok(Sought::Absent),
-                Err(()) => Err(Unusable { kind: "query_doubled", found: "occurs twice".to_owned() }),
-            },
-            Place::Expression(expression) => {
-                let Some(document) = self.document else { return Ok(Sought::Absent) };
-                let value = match expression.find(document) {
-                    Some(Found::Absent) => return Ok(Sought::Absent),
-                    Some(Found::Value(value)) => Cow::Borrowed(value),
-                    None => expression.evaluate(document).map_err(|found| Unusable { kind: "expression_failed", found })?,
-                };
-                let blank = value.is_null() || value.text().is_some_and(str::is_empty);
-                Ok(if blank { Sought::Blank } else { Sought::Value(value) })
-            }
-        }
+    pub(super) fn fetch(&self, compiled: &'a Compiled) -> Result<Sought<'a>, Unusable> {
+        fetch(self.source, self.request, self.document, compiled)
     }
-}
-
-impl<'a> Sought<'a> {
-    fn text(text: Cow<'a, str>) -> Self {
-        Self::Value(Cow::Owned(Node::Text(text)))
-    }
-}
-
-/// `None` for nothing but white space.
-fn text_value(bytes: &[u8]) -> Result<Option<&str>, Unusable> {
-    match std::str::from_utf8(bytes).map(str::trim) {
-        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-        Err(_) => Err(Unusable { kind: "not_utf8", found: "is not UTF-8".to_owned() }),
-    }
-}
-
-/// A parameter's bytes, decoded; an error if it occurs twice.
-fn query_parameter(query: &str, name: &str) -> Result<Option<Vec<u8>>, ()> {
-    let mut found = query.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decoded(key) == name.as_bytes()).then(|| percent_decoded(value))
-    });
-    let first = found.next();
-    if found.next().is_some() { Err(()) } else { Ok(first) }
 }

@@ -2,29 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
-use super::verify::MacState;
-use super::{Algorithm, Encoding, HexCase, KeyEncoding, Layout, Names, Scheme, Unit};
+use super::body::Path;
+use super::jwt::Rules;
+use super::key::{Key, MacState, Piece, Power, decode_key};
+use super::network::Network;
+use super::place::{Form, Place};
+use super::scheme::{Algorithm, Encoding, HexCase, KeyEncoding, Kind, Layout, MacKind, Scheme, Unit};
+use super::template::{Origin, Part};
+use super::{Verdict, scheme::PublicKind};
+use crate::Time;
 use crate::secret::{SECRET_BYTES_MIN, Secret};
 use crate::time::parse_span;
 
 /// Most secrets of a source: a rotation needs two.
 const SECRETS_MAX: usize = 8;
-/// Most bytes of a template.
-const TEMPLATE_BYTES_MAX: usize = 256;
+/// Most numbered headers.
+const NUMBERED_MAX: usize = 16;
+/// Most networks of `allow_from`.
+const NETWORKS_MAX: usize = 256;
 const TOLERANCE_DEFAULT: Duration = Duration::from_secs(300);
 const TOLERANCE_MAX: Duration = Duration::from_secs(86_400);
-const PLACEHOLDERS: &str = "{body}, {timestamp}, {header:name}, {method} and {target}";
 
 /// What is wrong with a scheme or its secrets. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key it is about: one of the scheme's, or `secrets`.
+    /// The key it is about: one of the scheme's, or `secrets`, or `public_url`.
     pub key: &'static str,
     /// What is wrong and how to mend it.
     pub text: String,
@@ -42,80 +47,133 @@ pub struct Verifier {
     pub(super) algorithm: Algorithm,
     pub(super) key_encoding: KeyEncoding,
     pub(super) key_prefix: Option<String>,
-    /// The signature's header; further names are aliases.
-    pub(super) header: Vec<String>,
+    pub(super) place: Place,
     pub(super) form: Form,
     pub(super) encoding: Encoding,
     pub(super) hex_case: HexCase,
     pub(super) parts: Vec<Part>,
+    /// The public URL without its query, as configured and with its default port written or not; none if it is not signed.
+    pub(super) urls: Vec<String>,
+    /// The public URL as configured, whether it is signed or not.
+    pub(super) public_url: Option<String>,
     pub(super) clock: Option<Clock>,
+    /// The parameter that holds the body's hash.
+    pub(super) body_hash: Option<String>,
+    pub(super) each: Option<Each>,
+    pub(super) jwt: Option<Rules>,
+    pub(super) verdict: Verdict,
+    pub(super) signed_target: bool,
     pub(super) keys: Vec<Key>,
     pub(super) signed_headers: Vec<String>,
     pub(super) aliases: BTreeMap<String, Vec<String>>,
+    networks: Vec<Network>,
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = (self.algorithm, &self.header, &self.parts, self.keys.len());
+        let shown = (self.algorithm, &self.place, &self.parts, self.keys.len());
         f.debug_tuple("Verifier").field(&shown).finish()
     }
 }
 
-/// A secret, and the keyed hash's state after the key went in.
-#[derive(Clone)]
-pub(super) struct Key {
-    pub(super) secret: Secret,
-    pub(super) state: MacState,
-}
+impl Verifier {
+    /// How much a request shows that this takes for genuine.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
 
-/// How the signature's header is built, with what each layout needs.
-#[derive(Clone, Debug)]
-pub(super) enum Form {
-    Plain { prefix: String },
-    Kv { separator: String, signature: String, timestamp: Option<String> },
-    Tagged { separator: String, tag: String },
-}
+    /// The scheme's keyed hash of a text, by the first secret that is still valid: for answers to handshakes, which must never be able to sign a
+    /// request (see [`crate::handshake`]).
+    pub(crate) fn keyed_hash(&self, text: &[u8], now: Time) -> Option<Vec<u8>> {
+        let key = self.keys.iter().find(|key| key.valid(now))?;
+        if let Power::Mac(state) = &key.power { Some(state.sign(&[Piece::of(text)])) } else { None }
+    }
 
-/// A piece of the signed text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Text(String),
-    Body,
-    Timestamp,
-    Method,
-    Target,
-    /// A header's value, which may not hold `until`: the text that ends it. Otherwise a byte could be moved from
-    /// the header to what follows under the same signature (the Standard Webhooks specification warns of it).
-    Header {
-        names: Vec<String>,
-        until: Option<String>,
-    },
+    /// A word that only this source's owner knows, for vendors that want one to be chosen: made from the first valid secret, so that it need not be
+    /// kept anywhere. 48 hexadecimal digits.
+    pub fn verify_token(&self, now: Time) -> Option<String> {
+        let key = self.keys.iter().find(|key| key.valid(now))?;
+        let state = MacState::new(MacKind::Sha256, key.secret.expose())?;
+        Some(hex::encode(&state.sign(&[Piece::of(b"onceward: a word for the vendor's handshake")])[..24]))
+    }
+
+    /// The names of all headers that are read to check a request, aliases included, in lower case: whoever keeps a request to check it again keeps
+    /// these.
+    pub fn header_names(&self) -> Vec<&str> {
+        let places = [Some(&self.place), self.clock.as_ref().and_then(|clock| clock.place.as_ref())];
+        let placed =
+            places.into_iter().flatten().filter_map(|place| if let Place::Headers(headers) = place { Some(headers) } else { None });
+        let signed = Part::all(&self.parts)
+            .into_iter()
+            .filter_map(|part| if let Part::Value { from: Origin::Header(names), .. } = part { Some(names) } else { None });
+        let mut names: Vec<&str> = placed.flatten().chain(signed).flatten().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The source's address as its vendor was told it.
+    pub fn public_url(&self) -> Option<&str> {
+        self.public_url.as_deref()
+    }
+
+    /// Whether requests may come from this address: the peer's, or the one that a trusted proxy names.
+    pub fn allows(&self, peer: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.holds(peer))
+    }
 }
 
 /// Where the timestamp is and what it may be.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
-    /// Names of its header; empty if it is a field of the signature's header.
-    pub(super) header: Vec<String>,
+    /// `None`: a field of the signature's own text.
+    pub(super) place: Option<Place>,
     pub(super) unit: Unit,
     /// `None`: any age.
     pub(super) tolerance: Option<Duration>,
 }
 
+/// The list whose entries are signed one by one.
+#[derive(Clone, Debug)]
+pub(super) struct Each {
+    pub(super) list: Path,
+    /// What is signed of an entry; the entry itself if empty.
+    pub(super) member: Path,
+}
+
 impl Scheme {
     /// Checks the scheme, decodes the secrets (newest first) and prepares both for use. Without secrets every
-    /// request is refused.
+    /// request is refused. `public_url` is the source's address as its vendor was told it, without a query: needed by schemes that sign `{url}`.
     ///
     /// # Errors
     ///
     /// Everything that is wrong, at once.
-    pub fn compile(&self, secrets: &[Secret]) -> Result<Verifier, Vec<Problem>> {
-        let mut work = Work { scheme: self, aliases: BTreeMap::new(), problems: Vec::new() };
+    pub fn compile(&self, secrets: &[Secret], public_url: Option<&str>) -> Result<Verifier, Vec<Problem>> {
+        self.prepare(secrets, public_url, true)
+    }
+
+    /// Checks the scheme alone: what only an installation knows (secrets, public URL, settings) may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn outline(&self) -> Result<Verifier, Vec<Problem>> {
+        self.prepare(&[], None, false)
+    }
+
+    fn prepare(&self, secrets: &[Secret], public_url: Option<&str>, whole: bool) -> Result<Verifier, Vec<Problem>> {
+        let mut work = Work { scheme: self, whole, aliases: BTreeMap::new(), problems: Vec::new() };
         work.read_aliases();
-        let header = work.header("header", &self.header);
+        let place = work.place();
         let form = work.form();
         let clock = work.clock();
         let parts = work.parts();
+        let each = work.each();
+        let jwt = Rules::compile(&mut work);
+        let urls = work.urls(&parts, public_url);
+        let verdict = work.verdict(&parts);
+        work.check_circles(&parts);
+        let networks = work.networks();
         let keys = work.keys(secrets);
         if self.hex_case.is_some() && self.encoding != Encoding::Hex {
             work.problem("hex_case", "is only for `encoding = \"hex\"`: remove it");
@@ -124,55 +182,53 @@ impl Scheme {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut signed_headers: Vec<String> = parts.iter().filter_map(Part::header_name).map(str::to_owned).collect();
+        let mut signed_headers: Vec<String> = Part::all(&parts).iter().filter_map(|part| part.header_name()).map(str::to_owned).collect();
         signed_headers.sort();
         signed_headers.dedup();
+        let signed_target = Part::all(&parts).iter().any(|part| matches!(part, Part::Target | Part::Url));
         Ok(Verifier {
             algorithm: self.algorithm,
             key_encoding: self.key,
             key_prefix: self.key_prefix.clone(),
-            header,
+            place,
             form,
             encoding: self.encoding,
             hex_case: self.hex_case.unwrap_or_default(),
             parts,
+            urls,
+            public_url: public_url.map(str::to_owned),
             clock,
+            body_hash: self.body_hash.as_ref().map(|hash| hash.query.clone()),
+            each,
+            jwt,
+            verdict,
+            signed_target,
             keys,
             signed_headers,
             aliases,
+            networks,
         })
     }
 }
 
-impl Part {
-    fn header_name(&self) -> Option<&str> {
-        match self {
-            Self::Header { names, .. } => names.first().map(String::as_str),
-            Self::Text(_) | Self::Body | Self::Timestamp | Self::Method | Self::Target => None,
-        }
-    }
-}
-
 /// A compilation under way.
-struct Work<'a> {
-    scheme: &'a Scheme,
+pub(super) struct Work<'a> {
+    pub(super) scheme: &'a Scheme,
+    /// Whether everything that an installation knows must be there.
+    pub(super) whole: bool,
     aliases: BTreeMap<String, Vec<String>>,
     problems: Vec<Problem>,
 }
 
 impl Work<'_> {
-    fn problem(&mut self, key: &'static str, text: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: &'static str, text: impl Into<String>) {
         self.problems.push(Problem { key, text: text.into() });
     }
 
     fn read_aliases(&mut self) {
         for (name, others) in &self.scheme.aliases {
-            let others = match others {
-                Names::One(other) => std::slice::from_ref(other),
-                Names::Several(others) => others.as_slice(),
-            };
             let name = self.header_name("aliases", name);
-            let others = others.iter().map(|other| self.header_name("aliases", other)).collect();
+            let others = others.as_slice().iter().map(|other| self.header_name("aliases", other)).collect();
             self.aliases.insert(name, others);
         }
     }
@@ -187,10 +243,67 @@ impl Work<'_> {
     }
 
     /// A header's name and its aliases.
-    fn header(&mut self, key: &'static str, name: &str) -> Vec<String> {
+    pub(super) fn header(&mut self, key: &'static str, name: &str) -> Vec<String> {
         let name = self.header_name(key, name);
         let others = self.aliases.get(&name).cloned().unwrap_or_default();
         std::iter::once(name).chain(others).collect()
+    }
+
+    /// A path of plain names.
+    pub(super) fn path(&mut self, key: &'static str, text: &str) -> Path {
+        Path::parse(text).unwrap_or_else(|| {
+            self.problem(
+                key,
+                format!("`{text}` is no path: write one to eight plain names with dots between them, such as `data.signature`"),
+            );
+            Path(Vec::new())
+        })
+    }
+
+    fn parameter(&mut self, key: &'static str, name: &str) -> String {
+        if name.is_empty() || name.len() > 128 {
+            self.problem(key, "needs the name of a parameter or field, of at most 128 bytes");
+        }
+        name.to_owned()
+    }
+
+    fn place(&mut self) -> Place {
+        let scheme = self.scheme;
+        let bearer = matches!(scheme.algorithm, Algorithm::Basic | Algorithm::Jwt);
+        let mut places = Vec::new();
+        if let Some(name) = &scheme.header {
+            let names =
+                (1..=NUMBERED_MAX).map(|n| name.replace("{n}", &n.to_string())).take(if name.contains("{n}") { NUMBERED_MAX } else { 1 });
+            let mut headers: Vec<Vec<String>> = names.map(|name| self.header("header", &name)).collect();
+            headers.extend(scheme.also.iter().map(|name| self.header("also", name)));
+            places.push(Place::Headers(headers));
+        } else if !scheme.also.is_empty() {
+            self.problem("also", "is only for signatures in a `header`: remove it");
+        }
+        if let Some(name) = &scheme.query {
+            places.push(Place::Query(self.parameter("query", name)));
+        }
+        if let Some(path) = &scheme.json {
+            places.push(Place::Json(self.path("json", path)));
+        }
+        if let Some(name) = &scheme.form {
+            places.push(Place::Form(self.parameter("form", name)));
+        }
+        if places.len() > 1 || places.is_empty() && !bearer {
+            self.problem("header", "exactly one of `header`, `query`, `json` and `form` has to say where the signature is");
+        }
+        let first = places.first();
+        if scheme.algorithm == Algorithm::Basic && !matches!(first, None | Some(Place::Headers(_))) {
+            self.problem("header", "`basic` is sent in a header");
+        } else if scheme.algorithm == Algorithm::None && !matches!(first, Some(Place::Query(_))) {
+            self.problem(
+                "query",
+                "`none` needs the parameter of the query string that holds the secret: a request that shows nothing cannot be told from a forgery",
+            );
+        } else if scheme.each.is_some() && !matches!(first, Some(Place::Json(_))) {
+            self.problem("each", "needs `json`: where the signature is in each entry");
+        }
+        places.into_iter().next().unwrap_or_else(|| Place::Headers(vec![vec!["authorization".to_owned()]]))
     }
 
     fn form(&mut self) -> Form {
@@ -199,43 +312,69 @@ impl Work<'_> {
         for (key, given, fits, layout) in [
             ("prefix", scheme.prefix.is_some(), wanted(Layout::Plain), "plain"),
             ("signature_field", scheme.signature_field.is_some(), wanted(Layout::Kv), "kv"),
+            ("assign", scheme.assign.is_some(), wanted(Layout::Kv), "kv"),
+            ("group", scheme.group.is_some(), wanted(Layout::Kv), "kv"),
             ("tag", scheme.tag.is_some(), wanted(Layout::Tagged), "tagged"),
         ] {
             if given && !fits {
                 self.problem(key, format!("is only for `layout = \"{layout}\"`: remove it, or change the layout"));
             }
         }
+        if scheme.prefix_optional && scheme.prefix.is_none() {
+            self.problem("prefix_optional", "is only for a `prefix`: remove it");
+        }
+        if scheme.layout != Layout::Plain && scheme.algorithm.kind() == Kind::Bearer {
+            self.problem("layout", "of a token is `plain`");
+        }
         match scheme.layout {
             Layout::Plain => {
                 if scheme.separator.is_some() {
-                    self.problem("separator", "is only for `layout = \"kv\"` and `\"tagged\"`: remove it");
+                    self.problem("separator", "is only for `layout = \"kv\"`, `\"tagged\"` and `\"list\"`: remove it");
                 }
                 let prefix = scheme.prefix.clone().unwrap_or_default();
                 if prefix.len() > 64 || !prefix.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
                     self.problem("prefix", "has to be at most 64 characters of plain ASCII");
                 }
-                Form::Plain { prefix }
+                Form::Plain { prefix, optional: scheme.prefix_optional }
             }
-            Layout::Kv => Form::Kv {
-                separator: self.separator(","),
-                signature: self.word("signature_field", scheme.signature_field.as_deref()),
-                timestamp: scheme.timestamp.as_ref().and_then(|timestamp| timestamp.field.clone()),
+            Layout::Kv => {
+                let assign = scheme.assign.clone().unwrap_or_else(|| "=".to_owned());
+                Form::Kv {
+                    separator: self.separator("separator", scheme.separator.as_deref().unwrap_or(","), &assign),
+                    group: scheme.group.as_deref().map(|group| self.separator("group", group, &assign)),
+                    signature: self.signature_field(),
+                    timestamp: scheme.timestamp.as_ref().and_then(|timestamp| timestamp.field.clone()),
+                    assign: self.separator("assign", &assign, ""),
+                }
+            }
+            Layout::Tagged => Form::Tagged {
+                separator: self.separator("separator", scheme.separator.as_deref().unwrap_or(" "), ","),
+                tag: self.word("tag", scheme.tag.as_deref()),
             },
-            Layout::Tagged => Form::Tagged { separator: self.separator(" "), tag: self.word("tag", scheme.tag.as_deref()) },
+            Layout::List => Form::List {
+                separator: self.separator("separator", scheme.separator.as_deref().unwrap_or(","), ""),
+                timestamp: scheme.timestamp.as_ref().and_then(|timestamp| timestamp.field.as_ref()).and_then(|field| field.parse().ok()),
+            },
         }
     }
 
-    fn separator(&mut self, default: &str) -> String {
-        let separator = self.scheme.separator.as_deref().unwrap_or(default);
-        let taken = if self.scheme.layout == Layout::Kv { b'=' } else { b',' };
-        let usable = |byte: u8| (0x20..0x7f).contains(&byte) && !byte.is_ascii_alphanumeric() && byte != taken;
+    /// What stands between entries; not what is inside one.
+    fn separator(&mut self, key: &'static str, separator: &str, inside: &str) -> String {
+        let usable = |byte: u8| (0x20..0x7f).contains(&byte) && !byte.is_ascii_alphanumeric() && !inside.as_bytes().contains(&byte);
         if separator.is_empty() || separator.len() > 4 || !separator.bytes().all(usable) {
-            self.problem("separator", "has to be one to four characters, none of them a letter, a digit or the one inside an entry");
+            self.problem(key, "has to be one to four characters, none of them a letter, a digit or the one inside an entry");
         }
         separator.to_owned()
     }
 
-    /// A name inside the signature's header.
+    fn signature_field(&mut self) -> String {
+        match self.scheme.signature_field.as_deref() {
+            Some("*") => "*".to_owned(),
+            field => self.word("signature_field", field),
+        }
+    }
+
+    /// A name inside the signature's text.
     fn word(&mut self, key: &'static str, text: Option<&str>) -> String {
         let Some(text) = text else {
             self.problem(key, "is missing: name the entries of the header that are signatures, for example `v1`");
@@ -249,163 +388,265 @@ impl Work<'_> {
 
     fn clock(&mut self) -> Option<Clock> {
         let timestamp = self.scheme.timestamp.as_ref()?;
-        let header = match (&timestamp.header, &timestamp.field) {
-            (Some(header), None) => self.header("timestamp", header),
-            (None, Some(field)) => {
-                if self.scheme.layout != Layout::Kv {
-                    self.problem("timestamp", "`field` is only for `layout = \"kv\"`: name the `header` the timestamp is in");
-                }
+        let mut places = Vec::new();
+        if let Some(name) = &timestamp.header {
+            places.push(Some(Place::Headers(vec![self.header("timestamp", name)])));
+        }
+        if let Some(field) = &timestamp.field {
+            self.field(field);
+            places.push(None);
+        }
+        if let Some(path) = &timestamp.json {
+            places.push(Some(Place::Json(self.path("timestamp", path))));
+        }
+        if let Some(name) = &timestamp.query {
+            places.push(Some(Place::Query(self.parameter("timestamp", name))));
+        }
+        if let Some(name) = &timestamp.form {
+            places.push(Some(Place::Form(self.parameter("timestamp", name))));
+        }
+        if places.len() != 1 {
+            self.problem(
+                "timestamp",
+                "needs exactly one of `header`, `json`, `query`, `form` and (with `layout = \"kv\"` or `\"list\"`) `field`",
+            );
+        }
+        if !self.signs_timestamp(places.first().and_then(Option::as_ref)) {
+            self.problem("timestamp", "is not part of `signed`, so anybody could change it: add {timestamp} there, or remove it here");
+        }
+        let tolerance = self.tolerance("timestamp", timestamp.tolerance.as_deref());
+        Some(Clock { place: places.into_iter().next().flatten(), unit: timestamp.unit, tolerance })
+    }
+
+    fn field(&mut self, field: &str) {
+        match self.scheme.layout {
+            Layout::Kv => {
                 let field = self.word("timestamp", Some(field));
                 if self.scheme.signature_field.as_ref() == Some(&field) {
                     self.problem("timestamp", "`field` is the same as `signature_field`");
                 }
-                Vec::new()
             }
-            (Some(_), Some(_)) | (None, None) => {
-                self.problem("timestamp", "needs either `header` or (with `layout = \"kv\"`) `field`");
-                Vec::new()
+            Layout::List if matches!(field.parse::<usize>(), Ok(0..16)) => {}
+            Layout::List => self.problem("timestamp", "`field` has to be a position from 0 to 15 in a list"),
+            Layout::Plain | Layout::Tagged => {
+                self.problem("timestamp", "`field` is only for `layout = \"kv\"` and `\"list\"`: name the `header` the timestamp is in");
             }
-        };
-        if !self.scheme.signed.contains("{timestamp}") {
-            self.problem("timestamp", "is not part of `signed`, so anybody could change it: add {timestamp} there, or remove it here");
         }
-        Some(Clock { header, unit: timestamp.unit, tolerance: self.tolerance(timestamp.tolerance.as_deref()) })
     }
 
-    fn tolerance(&mut self, text: Option<&str>) -> Option<Duration> {
+    /// Whether the template holds the timestamp, by name or as a part of what it holds.
+    fn signs_timestamp(&self, place: Option<&Place>) -> bool {
+        let signed = self.scheme.signed.as_deref().unwrap_or_default();
+        let holds = |words: &[&str]| words.iter().any(|word| signed.contains(word));
+        signed.contains("{timestamp}")
+            || match place {
+                Some(Place::Json(_)) => holds(&["{body}", "{sha256}"]),
+                Some(Place::Form(_)) => holds(&["{body}", "{sha256}", "{form-sorted}"]),
+                Some(Place::Query(_)) => holds(&["{target}", "{url}"]),
+                Some(Place::Headers(_)) | None => false,
+            }
+    }
+
+    pub(super) fn tolerance(&mut self, key: &'static str, text: Option<&str>) -> Option<Duration> {
         match text.map(|text| (text, parse_span(text))) {
             None => Some(TOLERANCE_DEFAULT),
             Some(("off", _)) => None,
             Some((_, Ok(span))) if span >= Duration::from_secs(1) && span <= TOLERANCE_MAX => Some(span),
             Some((text, Ok(_))) => {
-                self.problem("timestamp", format!("tolerance `{text}` is not between 1s and 24h; `off` turns the check off"));
+                self.problem(key, format!("tolerance `{text}` is not between 1s and 24h; `off` turns the check off"));
                 None
             }
             Some((_, Err(wrong))) => {
-                self.problem("timestamp", format!("tolerance: {wrong}, or `off`"));
+                self.problem(key, format!("tolerance: {wrong}, or `off`"));
                 None
             }
         }
     }
 
-    fn parts(&mut self) -> Vec<Part> {
-        let template = self.scheme.signed.as_str();
-        if template.len() > TEMPLATE_BYTES_MAX {
-            self.problem("signed", format!("is longer than {TEMPLATE_BYTES_MAX} bytes"));
+    fn each(&mut self) -> Option<Each> {
+        let text = self.scheme.each.as_deref()?;
+        let (list, member) = match text.split_once("[]") {
+            Some((list, member)) => (list, member.strip_prefix('.').or(member.is_empty().then_some(""))),
+            None => (text, None),
+        };
+        let Some(member) = member else {
+            self.problem("each", format!("`{text}` does not name a list: write it like `items[]` or `items[].notification`"));
+            return None;
+        };
+        let list = if list.is_empty() { Path(Vec::new()) } else { self.path("each", list) };
+        let member = if member.is_empty() { Path(Vec::new()) } else { self.path("each", member) };
+        Some(Each { list, member })
+    }
+
+    /// The public URL as it may have been signed.
+    fn urls(&mut self, parts: &[Part], public_url: Option<&str>) -> Vec<String> {
+        let signs_url = Part::all(parts).contains(&&Part::Url) || self.scheme.jwt.as_ref().is_some_and(|jwt| jwt.url_claim.is_some());
+        if !signs_url || !self.whole {
             return Vec::new();
         }
-        let mut parts = Vec::new();
-        let mut rest = template;
-        while let Some((text, after)) = rest.split_once('{') {
-            parts.extend(self.text(text));
-            let Some((name, after)) = after.split_once('}') else {
-                self.problem("signed", "has a `{` without its `}`");
-                return parts;
-            };
-            parts.extend(self.placeholder(name));
-            rest = after;
-        }
-        parts.extend(self.text(rest));
-        if !parts.contains(&Part::Body) {
-            self.problem("signed", "does not hold {body}, so anybody could change the event: add it");
-        }
-        end_headers(&mut parts);
-        parts
-    }
-
-    fn text(&mut self, text: &str) -> Option<Part> {
-        if text.contains('}') {
-            self.problem("signed", "has a `}` without its `{`");
-        }
-        (!text.is_empty()).then(|| Part::Text(text.to_owned()))
-    }
-
-    fn placeholder(&mut self, name: &str) -> Option<Part> {
-        match name {
-            "body" => Some(Part::Body),
-            "method" => Some(Part::Method),
-            "target" => Some(Part::Target),
-            "timestamp" => {
-                if self.scheme.timestamp.is_none() {
-                    self.problem("signed", "holds {timestamp}, but `timestamp` does not say where that is");
-                }
-                Some(Part::Timestamp)
+        let Some(url) = public_url else {
+            self.problem(
+                "public_url",
+                "is needed, because this vendor signs the address it sends to, and a proxy may hide that from us: set `listen.public_url`, or `public_url` of this source, to what the vendor was told",
+            );
+            return Vec::new();
+        };
+        match with_and_without_port(url) {
+            Some(urls) => urls,
+            None => {
+                self.problem(
+                    "public_url",
+                    "has to be an http or https URL without query and fragment, such as `https://hooks.example.com/webhooks/name`",
+                );
+                Vec::new()
             }
-            _ => match name.strip_prefix("header:") {
-                Some(header) => self.header_part(header),
-                None => {
-                    self.problem("signed", format!("does not know {{{name}}}: there are {PLACEHOLDERS}"));
-                    None
-                }
-            },
         }
     }
 
-    fn header_part(&mut self, name: &str) -> Option<Part> {
-        let names = self.header("signed", name);
-        let is = |other: &str| names.first().is_some_and(|name| name.eq_ignore_ascii_case(other));
-        let timestamp = self.scheme.timestamp.as_ref().and_then(|timestamp| timestamp.header.as_deref());
-        if is(&self.scheme.header) {
-            self.problem("signed", "holds the signature's own header");
-        } else if timestamp.is_some_and(is) {
-            self.problem("signed", format!("write {{timestamp}} instead of {{header:{name}}}"));
+    /// What a right signature shows; wrong where the template does not cover the body and the scheme does not say so.
+    fn verdict(&mut self, parts: &[Part]) -> Verdict {
+        let scheme = self.scheme;
+        let parts = Part::all(parts);
+        let holds = |wanted: &Part| parts.contains(&wanted);
+        let target = holds(&Part::Url) || holds(&Part::Target);
+        let hashed = scheme.jwt.as_ref().is_some_and(|jwt| jwt.body_hash_claim.is_some());
+        let whole = [Part::Body, Part::FormSorted, Part::Crc32, Part::Sha256].iter().any(holds);
+        let covered = whole || scheme.each.is_some() && !parts.is_empty() || scheme.body_hash.is_some() && target || hashed;
+        let inside = |part: &&Part| matches!(part, Part::Value { from: Origin::Json(_) | Origin::Form(_) | Origin::Item(_), .. });
+        if scheme.body_hash.is_some() && !target {
+            self.problem("body_hash", "is not signed, so anybody could change it: `signed` has to hold {url} or {target}");
         }
-        Some(Part::Header { names, until: None })
+        match (scheme.covers_body, covered) {
+            (Some(false), _) => Verdict::Authenticated,
+            (None | Some(true), true) => Verdict::Verified,
+            (Some(true), false) if parts.iter().any(inside) => Verdict::Verified,
+            (Some(true), false) => {
+                self.problem("covers_body", "is true, and nothing of the body is signed: write `covers_body = false`");
+                Verdict::Authenticated
+            }
+            (None, false) if scheme.algorithm.kind() == Kind::Bearer => Verdict::Authenticated,
+            (None, false) => {
+                self.problem("signed", "does not hold {body} or anything else that covers it, so anybody could change the event: add it, or say `covers_body = false`");
+                Verdict::Authenticated
+            }
+        }
+    }
+
+    /// A signature cannot be inside of what it signs.
+    fn check_circles(&mut self, parts: &[Part]) {
+        let parts = Part::all(parts);
+        let holds = |wanted: &[Part]| wanted.iter().any(|wanted| parts.contains(&wanted));
+        let body = holds(&[Part::Body, Part::Crc32, Part::Sha256]);
+        let scheme = self.scheme;
+        if body && (scheme.json.is_some() || scheme.form.is_some()) || scheme.form.is_some() && holds(&[Part::FormSorted]) {
+            self.problem(
+                "signed",
+                "holds the body, and the signature itself is in there: name the signed members with {json:…} or {form:…}",
+            );
+        }
+        if scheme.query.is_some() && holds(&[Part::Target, Part::Url]) {
+            self.problem(
+                "signed",
+                "holds the query string, and the signature itself is in there: name the signed parameters with {query:…}",
+            );
+        }
+    }
+
+    fn networks(&mut self) -> Vec<Network> {
+        if self.scheme.allow_from.len() > NETWORKS_MAX {
+            self.problem("allow_from", format!("lists more than {NETWORKS_MAX} networks"));
+        }
+        let mut networks = Vec::new();
+        for text in self.scheme.allow_from.iter().take(NETWORKS_MAX) {
+            match Network::parse(text) {
+                Some(network) => networks.push(network),
+                None => self.problem(
+                    "allow_from",
+                    format!("`{text}` is no network: write it like `203.0.113.0/24`, with zeros after the bits that count"),
+                ),
+            }
+        }
+        networks
     }
 
     fn keys(&mut self, secrets: &[Secret]) -> Vec<Key> {
+        let scheme = self.scheme;
+        if scheme.key_prefix.is_some() && matches!(scheme.key, KeyEncoding::Utf8 | KeyEncoding::Pem) {
+            self.problem("key_prefix", "is only for `key = \"base64\"`, `\"hex\"` and `\"sha1\"`: remove it, the whole text is the key");
+        }
+        let public = matches!(scheme.algorithm.kind(), Kind::Public(_)) || scheme.jwt.as_ref().is_some_and(Rules::is_public);
+        match (public, scheme.key) {
+            (true, KeyEncoding::Utf8 | KeyEncoding::Sha1) => {
+                self.problem("key", "of a public key is `pem`, `base64` or `hex`: say how the vendor shows it")
+            }
+            (false, KeyEncoding::Pem) => self.problem("key", "`pem` is only for public keys"),
+            (false, KeyEncoding::Base64 | KeyEncoding::Hex | KeyEncoding::Sha1)
+                if scheme.algorithm.kind() == Kind::Bearer && scheme.algorithm != Algorithm::Jwt =>
+            {
+                self.problem("key", "of a token is the token itself: remove it");
+            }
+            (true | false, _) => {}
+        }
         if secrets.len() > SECRETS_MAX {
             self.problem("secrets", format!("are more than {SECRETS_MAX}: remove those that no sender uses any more"));
             return Vec::new();
         }
+        secrets.iter().enumerate().filter_map(|(at, secret)| self.key(at + 1, secret)).collect()
+    }
+
+    fn key(&mut self, number: usize, secret: &Secret) -> Option<Key> {
         let scheme = self.scheme;
-        if scheme.key_prefix.is_some() && scheme.key == KeyEncoding::Utf8 {
-            self.problem("key_prefix", "is only for `key = \"base64\"` and `\"hex\"`: remove it, the whole text is the key");
+        let encoding = scheme.key.as_str();
+        let Some(bytes) = decode_key(secret, scheme.key, scheme.key_prefix.as_deref()) else {
+            self.problem("secrets", format!("secret {number} is not {encoding}: copy it whole, as the vendor shows it"));
+            return None;
+        };
+        // A plain text's length was checked when the secret was read.
+        let decoded = matches!(scheme.key, KeyEncoding::Base64 | KeyEncoding::Hex);
+        if decoded && bytes.len() < SECRET_BYTES_MIN {
+            let length = bytes.len();
+            self.problem("secrets", format!("secret {number} has {length} bytes once decoded and needs {SECRET_BYTES_MIN}: copy it whole"));
+            return None;
         }
-        let mut keys = Vec::with_capacity(secrets.len());
-        for (at, secret) in secrets.iter().enumerate() {
-            match decode_key(secret, scheme.key, scheme.key_prefix.as_deref()) {
-                // A plain text's length was checked when the secret was read.
-                Some(key) if key.len() >= SECRET_BYTES_MIN || scheme.key == KeyEncoding::Utf8 => {
-                    keys.extend(MacState::new(scheme.algorithm, &key).map(|state| Key { secret: secret.clone(), state }));
-                }
-                Some(key) => {
-                    let length = key.len();
-                    self.problem(
-                        "secrets",
-                        format!("secret {} has {length} bytes once decoded and needs {SECRET_BYTES_MIN}: copy it whole", at + 1),
-                    );
-                }
-                None => {
-                    let encoding = scheme.key.as_str();
-                    self.problem("secrets", format!("secret {} is not {encoding}: copy it whole, as the vendor shows it", at + 1));
-                }
-            }
+        if scheme.algorithm == Algorithm::Basic && !bytes.contains(&b':') {
+            self.problem("secrets", format!("secret {number} has to be `user:password`"));
+            return None;
         }
-        keys
+        let power = match &scheme.jwt {
+            Some(rules) => Rules::power(rules, &bytes),
+            None => Power::new(scheme.algorithm, &bytes),
+        };
+        if power.is_none() && !bytes.is_empty() {
+            let kind = match scheme.algorithm.kind() {
+                Kind::Public(PublicKind::Ed25519) => "an Ed25519",
+                Kind::Public(PublicKind::EcdsaP256Sha256) => "a P-256",
+                Kind::Public(PublicKind::RsaSha1 | PublicKind::RsaSha256) => "an RSA",
+                Kind::Mac(_) | Kind::Hash(_) | Kind::Bearer => "a fitting",
+            };
+            self.problem(
+                "secrets",
+                format!("secret {number} is not {kind} public key (or certificate) as `{encoding}`: copy it whole, as the vendor shows it"),
+            );
+        }
+        power.map(|power| Key { secret: secret.clone(), power })
     }
 }
 
-/// Tells each header which text ends it.
-fn end_headers(parts: &mut [Part]) {
-    for at in 1..parts.len() {
-        let (before, after) = parts.split_at_mut(at);
-        if let (Some(Part::Header { until, .. }), Some(Part::Text(text))) = (before.last_mut(), after.first()) {
-            *until = Some(text.clone());
-        }
-    }
-}
-
-/// The bytes of a key; `None` if the secret is not written in this encoding.
-pub(super) fn decode_key(secret: &Secret, encoding: KeyEncoding, prefix: Option<&str>) -> Option<Vec<u8>> {
-    // What people paste is padded or not, and both mean the same key.
-    const EITHER: GeneralPurpose =
-        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
-    let bytes = secret.expose();
-    let text = prefix.and_then(|prefix| bytes.strip_prefix(prefix.as_bytes())).unwrap_or(bytes);
-    match encoding {
-        KeyEncoding::Utf8 => Some(text.to_vec()),
-        KeyEncoding::Base64 => EITHER.decode(text).ok(),
-        KeyEncoding::Hex => hex::decode(text).ok(),
-    }
+/// A URL, and the same with its default port or without its port: proxies differ, and so do vendors (Twilio's own library tries both).
+fn with_and_without_port(url: &str) -> Option<Vec<String>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let port = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let at = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(at);
+    let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@".contains(&byte));
+    let host = match authority.rsplit_once(':') {
+        Some((host, digits)) if !digits.contains(']') => digits.parse::<u16>().ok().map(|_| host)?,
+        Some(_) | None => authority,
+    };
+    let other = if host == authority { format!("{scheme}://{host}:{port}{path}") } else { format!("{scheme}://{host}{path}") };
+    (plain && !host.is_empty()).then(|| vec![url.to_owned(), other])
 }

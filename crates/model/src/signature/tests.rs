@@ -3,6 +3,7 @@
 mod configuration;
 mod diagnosis;
 mod refusals;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,7 @@ fn scheme(name: &str) -> Scheme {
 
 fn verifier(name: &str, secrets: &[&str]) -> Verifier {
     let secrets: Vec<Secret> = secrets.iter().map(|text| Secret::for_vectors(text)).collect();
-    scheme(name).compile(&secrets).unwrap()
+    scheme(name).compile(&secrets, None).unwrap()
 }
 
 /// A request that can be changed.
@@ -112,7 +113,8 @@ impl Sent {
     /// Signs it as the vendor would.
     fn signed(mut self, by: &Verifier, now: Time) -> Self {
         let added = by.sign(&self.received(), now).unwrap();
-        self.headers.extend(added.into_iter().map(|(name, value)| (name, value.into_bytes())));
+        assert_eq!((added.target.as_str(), added.body.as_slice()), (self.received().target, self.received().body));
+        self.headers.extend(added.headers.into_iter().map(|(name, value)| (name, value.into_bytes())));
         self
     }
 }
@@ -218,7 +220,7 @@ fn every_vendors_vector_is_genuine_and_we_sign_the_same() {
         assert_eq!(verified.timestamp, verifier.clock.is_some().then_some(at), "{name}");
 
         let signed = verifier.sign(&sent.received(), at).unwrap();
-        for (header, value) in signed {
+        for (header, value) in signed.headers {
             assert_eq!(sent.value(&header), value, "{name}");
         }
         // One byte changed in the body, and one in the signature.
@@ -226,7 +228,7 @@ fn every_vendors_vector_is_genuine_and_we_sign_the_same() {
         changed.body[0] ^= 1;
         assert_eq!(verifier.verify(&changed.received(), at), Err(Rejection::Mismatch), "{name}");
         for secret in ["another-secret-of-length", ""] {
-            let other = scheme(name).compile(&[Secret::for_vectors(secret)]);
+            let other = scheme(name).compile(&[Secret::for_vectors(secret)], None);
             assert!(other.is_err() || other.is_ok_and(|other| other.verify(&sent.received(), at).is_err()), "{name}");
         }
     }
@@ -294,8 +296,8 @@ fn a_secret_of_a_rotation_ends_when_it_should() {
     let at = Time::from_seconds(1_700_000_000);
     let new = Secret::new("the-new-secret-0123456789").unwrap();
     let old = || Secret::new("the-old-secret-0123456789").unwrap();
-    let sent = Sent::new(&[], BODY).signed(&scheme("github").compile(&[old()]).unwrap(), at);
-    let verify = |secrets: &[Secret], now| scheme("github").compile(secrets).unwrap().verify(&sent.received(), now);
+    let sent = Sent::new(&[], BODY).signed(&scheme("github").compile(&[old()], None).unwrap(), at);
+    let verify = |secrets: &[Secret], now| scheme("github").compile(secrets, None).unwrap().verify(&sent.received(), now);
 
     let ending = old().until(at);
     assert_eq!(verify(&[new.clone(), ending.clone()], at).map(|verified| verified.secret), Ok(1));

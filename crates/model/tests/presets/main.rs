@@ -12,6 +12,7 @@ mod breadth;
 mod first;
 mod harness;
 mod lead;
+mod lead_samples;
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
 //! The ledger as commands open it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use store::Store;
 
 use super::Refused;
 use crate::clock;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, SourceOf};
 use crate::installation::{self, Installation, random};
 
 /// Opens the ledger for writing. A file is one process's alone; a server is connected to when it is needed.
@@ -52,6 +53,12 @@ pub async fn read_only(installation: &Installation) -> Result<(Router, String), 
     Ok((console::router(console), token))
 }
 
+/// The sources whose vendors keep lists that can be looked through.
+fn catches_up(configuration: &Configuration) -> BTreeSet<String> {
+    let listed = |held: &SourceOf| held.fetch.as_ref().is_some_and(|fetch| !fetch.kind.lists().is_empty());
+    configuration.sources.iter().filter(|(_, held)| listed(held)).map(|(name, _)| name.clone()).collect()
+}
+
 /// The console of a configuration.
 pub fn console(configuration: &Configuration, store: Store, queue: Queue, tokens: Vec<Token>, metrics: RenderMetrics) -> Console {
     Console {
@@ -59,8 +66,10 @@ pub fn console(configuration: &Configuration, store: Store, queue: Queue, tokens
         queue,
         keys: Arc::new(configuration.keys.clone()),
         sources: configuration.sources.iter().map(|(name, held)| (name.clone(), Arc::clone(&held.source))).collect(),
+        catches_up: catches_up(configuration),
         routes: Arc::clone(&configuration.routes),
         identifier_trust: configuration.identifier_trust(),
+        recheck: None,
         hash_key: configuration.hash_key(),
         tokens,
         now: Arc::new(clock::now),

@@ -30,11 +30,12 @@ pub fn run(context: &Context, asked: Map) -> Result<(), Refused> {
     let body = send::payload(&asked.file, held.source.preset.as_deref())?;
     // Signed and checked as when it is sent, since what is signed decides which ids may be keys.
     let sender = Sender::new(&installation.public(), &asked.source, held.verifier.clone()).map_err(Refused::because)?;
+    let sender = sender.speaking(send::headers(&asked.file, held.source.preset.as_deref(), &body));
     let now = clock::now();
-    let headers = sender.sign(&body, now).map_err(|error| Refused::because(error.to_string()))?;
-    let headers: Vec<(String, Vec<u8>)> = headers.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes())).collect();
-    let target = sender.url().path().to_owned();
-    let request = Received { method: "POST", target: &target, headers: &headers, body: &body };
+    let signed = sender.sign(&body, now).map_err(|error| Refused::because(error.to_string()))?;
+    let headers: Vec<(String, Vec<u8>)> =
+        signed.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes())).collect();
+    let request = Received { method: "POST", target: &signed.target, headers: &headers, body: &signed.body };
     let verified = held.verifier.verify(&request, now).map_err(|rejection| Refused::because(rejection.sentence()))?;
     let hash_key = installation.configuration.hash_key();
     let readings = read(&held.source, &request, &verified.signed_headers, &hash_key, now);

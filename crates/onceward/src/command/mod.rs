@@ -9,7 +9,8 @@ mod migrate;
 mod rehearse;
 mod replay;
 mod sandbox;
-mod send;
+pub mod send;
+pub mod sources;
 mod trace;
 mod up;
 
@@ -70,6 +71,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Send many dead letters through again.
     Replay(replay::Replay),
+    /// Show presets and sources, make one, check what was refused again.
+    Sources(sources::Sources),
     /// Show destinations; pause, resume or probe them.
     Destinations(destinations::Destinations),
     /// Run a CRM that speaks Salesforce and HubSpot, with faults on request.
@@ -217,6 +220,7 @@ async fn dispatch(context: &Context, up: up::Up, command: Option<Command>) -> Re
         Some(Command::Trace(trace)) => trace::run(context, trace).await,
         Some(Command::DeadLetters(dead_letters)) => dead_letters::run(context, dead_letters).await,
         Some(Command::Replay(replay)) => replay::run(context, replay).await,
+        Some(Command::Sources(sources)) => sources::run(context, sources).await,
         Some(Command::Destinations(destinations)) => destinations::run(context, destinations).await,
         Some(Command::Sandbox(sandbox)) => sandbox::run(context, sandbox).await,
         Some(Command::Rehearse(rehearse)) => rehearse::run(context, *rehearse).await,

@@ -39,11 +39,14 @@ pub async fn run(context: &Context, asked: Send) -> Result<(), Refused> {
     let body = payload(&asked.file, source.source.preset.as_deref())?;
     let to = asked.to.clone().unwrap_or_else(|| installation.public());
     let sender = Sender::new(&to, &asked.source, source.verifier.clone()).map_err(Refused::Usage)?;
+    let sender = sender.speaking(headers(&asked.file, source.source.preset.as_deref(), &body));
     let mut refused = false;
     for n in 1..=asked.repeat {
-        let headers = sender.sign(&body, clock::now()).map_err(|error| Refused::because(error.to_string()))?;
-        let sent = if asked.tamper { tampered(&body) } else { body.clone() };
-        let answer = sender.post(sent, &headers).await.map_err(|error| Refused::because(error.to_string()))?;
+        let mut signed = sender.sign(&body, clock::now()).map_err(|error| Refused::because(error.to_string()))?;
+        if asked.tamper {
+            signed.body = tampered(&signed.body);
+        }
+        let answer = sender.post(signed).await.map_err(|error| Refused::because(error.to_string()))?;
         refused |= !(200..300).contains(&answer.status);
         show(context, &sender, &answer, n, asked.repeat);
     }
@@ -57,6 +60,18 @@ pub fn source<'a>(installation: &'a Installation, name: &str) -> Result<&'a crat
         let known = crate::configuration::problem::listed(sources.keys().map(String::as_str));
         Refused::because(format!("there is no source `{}`; there is {known}", plain(name)))
     })
+}
+
+/// What comes with a body: its type, and with a preset's sample the headers that say what happened.
+pub fn headers(file: &str, preset: Option<&str>, body: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let sample = preset.and_then(model::preset::sample);
+    let kind = sample.map_or_else(|| "application/json".to_owned(), |sample| sample.content_type_of(body));
+    let mut headers = vec![("content-type".to_owned(), kind.into_bytes())];
+    let is_sample = file == "sample" && sample.is_some_and(|sample| sample.body == body);
+    if let Some(Ok(held)) = preset.filter(|_| is_sample).and_then(model::preset::preset) {
+        headers.extend(held.sample_headers.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes())));
+    }
+    headers
 }
 
 /// The body that a command was given.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use console::Role;
 use model::seal::{SealingKey, SealingKeys};
 use model::secret::Secret;
-use model::signature::Scheme;
+use model::signature::{Network, Scheme};
 use model::source::{Source, SourceDef};
 use serde::de::DeserializeOwned;
 
@@ -112,7 +112,7 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let retention = retention(to);
     let limits = limits(to);
     let tokens = tokens(to);
-    let sources = sources(to);
+    let sources = sources(to, listen.as_ref());
     let destinations = destination::all(to);
     let routed = route::definitions(to);
     let routes = route::compile(to, routed.as_deref().unwrap_or_default(), &destinations);
@@ -154,7 +154,8 @@ fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
     };
     let (public, admin) = (address("public", &section.public), section.admin.as_deref().map(|admin| address("admin", admin)));
     let public_url = section.public_url.as_deref().map(|url| public_url(to, url));
-    let listen = Listen { public: public?, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, public_url: None };
+    let trusted_proxies = section.trusted_proxies.iter().enumerate().filter_map(|(index, text)| network(to, index, text)).collect();
+    let listen = Listen { public: public?, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, public_url: None, trusted_proxies };
     let (public, admin) = (listen.public, listen.admin());
     let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     if meet && public.port() == admin.port() && public.port() != 0 {
@@ -165,6 +166,19 @@ fn listen(to: &mut Compiler<'_>) -> Option<Listen> {
         Some(url) => Some(Listen { public_url: Some(url?), ..listen }),
         None => Some(listen),
     }
+}
+
+fn network(to: &mut Compiler<'_>, index: usize, text: &str) -> Option<Network> {
+    let network = Network::parse(text);
+    if network.is_none() {
+        let finding = Finding::new(
+            format!("`{text}`"),
+            "an address or a network such as `10.0.0.0/8`",
+            "write the addresses that your proxies connect from",
+        );
+        to.wrong(&[key("listen"), key("trusted_proxies"), Step::Index(index)], finding);
+    }
+    network
 }
 
 fn public_url(to: &mut Compiler<'_>, url: &str) -> Option<String> {
@@ -301,12 +315,12 @@ fn tokens(to: &mut Compiler<'_>) -> Vec<AdminToken> {
 }
 
 /// Every source by name; `None` where something was wrong with it.
-fn sources(to: &mut Compiler<'_>) -> BTreeMap<String, Option<SourceOf>> {
+fn sources(to: &mut Compiler<'_>, listen: Option<&Listen>) -> BTreeMap<String, Option<SourceOf>> {
     let names = to.names(&[key("sources")]);
-    names.into_iter().map(|name| (name.clone(), source(to, &name))).collect()
+    names.into_iter().map(|name| (name.clone(), source(to, &name, listen))).collect()
 }
 
-fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
+fn source(to: &mut Compiler<'_>, name: &str, listen: Option<&Listen>) -> Option<SourceOf> {
     let path = [key("sources"), key(name)];
     let node = to.root.at(&path)?.clone();
     let before = to.problems.len();
@@ -329,15 +343,24 @@ fn source(to: &mut Compiler<'_>, name: &str) -> Option<SourceOf> {
             return None;
         }
     };
+    // The vendor's word for our address: the source's own, or the one of all with the source's path.
+    let all = listen.and_then(|listen| listen.public_url.as_ref()).map(|url| format!("{url}/webhooks/{name}"));
+    let public_url = source.public_url.clone().or(all);
+    if let Some((lacking, text)) = source.handshake.as_ref().and_then(|handshake| handshake.lacks(public_url.as_deref())) {
+        to.model(&path, model::source::Problem::new(lacking, text, "add it"));
+        return None;
+    }
     let fetch = fetch::fetch(to, &path, &source);
-    match source.scheme.compile(&secrets?) {
+    match source.scheme.compile(&secrets?, public_url.as_deref()) {
         Ok(verifier) => {
             let (fetch, catch_up) = fetch?;
             Some(SourceOf { source: Arc::new(source), verifier, fetch, catch_up })
         }
         Err(problems) => {
-            for problem in problems {
-                let outer = if problem.key.starts_with("secrets") { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
+            // Where `listen` is wrong, that was told.
+            for problem in problems.into_iter().filter(|problem| problem.key != "public_url" || listen.is_some()) {
+                let own = matches!(problem.key, "secrets" | "public_url");
+                let outer = if own { problem.key.to_owned() } else { format!("signature.{}", problem.key) };
                 to.model(&path, model::source::Problem::new(outer, problem.text, "correct it; the presets are good examples"));
             }
             None

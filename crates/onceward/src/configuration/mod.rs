@@ -27,7 +27,7 @@ use console::Role;
 use model::destination::Policy;
 use model::route::{Objects, RouteDef, Routes};
 use model::seal::{HashKey, SealingKeys};
-use model::signature::Verifier;
+use model::signature::{Network, Verifier};
 use model::source::Source;
 use serde::Serialize;
 
@@ -93,6 +93,8 @@ pub struct Listen {
     pub admin: Option<SocketAddr>,
     /// How vendors spell our address, for those that sign it. Without a slash at its end.
     pub public_url: Option<String>,
+    /// Proxies whose word on where a request came from is believed.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Listen {

@@ -72,11 +72,12 @@ pub struct Listen {
     pub public: String,
     pub admin: Option<String>,
     pub public_url: Option<String>,
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { public: "127.0.0.1:8080".to_owned(), admin: None, public_url: None }
+        Self { public: "127.0.0.1:8080".to_owned(), admin: None, public_url: None, trusted_proxies: Vec::new() }
     }
 }
 

@@ -13,6 +13,8 @@ fn named() -> Environment {
         ("ONCEWARD_ANN_TOKEN", "a-token-of-thirty-two-letters-xx"),
         ("TYPEFORM_SECRET", "typeform-secret-0123456789"),
         ("LANDING_SECRET", "landing-secret-0123456789"),
+        ("STRIPE_SECRET", "whsec_0123456789abcdef"),
+        ("STRIPE_API_KEY", "rk_live_0123456789abcdef"),
         ("SF_ID", "client-id"),
         ("SF_SECRET", "client-secret"),
         ("HUBSPOT_TOKEN", "pat-eu1-0123"),
@@ -49,7 +51,7 @@ fn the_annotated_file_is_in_order() {
     let (_folder, text) = annotated();
     let configuration = parse("onceward.toml", &text, &named()).unwrap_or_else(|problems| panic!("{}", said(&problems)));
     assert!(configuration.warnings.is_empty(), "{:?}", configuration.warnings);
-    assert_eq!(configuration.sources.keys().collect::<Vec<_>>(), ["landing-page", "typeform"]);
+    assert_eq!(configuration.sources.keys().collect::<Vec<_>>(), ["landing-page", "stripe", "typeform"]);
     assert_eq!(configuration.listen.public_url.as_deref(), Some("https://hooks.example.com"));
     assert_eq!(configuration.tokens[0].role, Role::Operator);
 }
@@ -103,6 +105,7 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         ("[admin]", 0),
         ("[[admin.tokens]]", 0),
         ("[sources.landing-page]", 0),
+        ("[sources.stripe.fetch]", 0),
         ("[[sources.landing-page.events]]", 0),
         ("[destinations.salesforce]", 0),
         ("[destinations.salesforce.quota]", 0),
@@ -121,7 +124,7 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         .replace("signature     = { algorithm", "signature     = { no-such-key = 1, algorithm");
     let problems = parse("onceward.toml", &bogus, &named()).unwrap_err();
     let unknown: Vec<&Problem> = problems.iter().filter(|problem| problem.found.contains("no-such-key")).collect();
-    assert_eq!(unknown.len(), 19, "{}", said(&problems));
+    assert_eq!(unknown.len(), 20, "{}", said(&problems));
     // The whole vocabulary of signatures is in the model's documentation; the file shows one scheme.
     for problem in unknown.iter().filter(|problem| !problem.key.contains(".signature.")) {
         for known in problem.expected.split('`').skip(1).step_by(2) {
@@ -434,5 +437,50 @@ fn servers_are_shown_without_their_passwords_and_refused_without_repeating_them(
             said(&problems)
         );
         assert!(!said(&problems).contains("s3cret"), "{}", said(&problems));
+    }
+}
+
+/// A source with `fetch`, in what a whole file needs besides.
+fn with_source(text: &str) -> Result<Configuration, Vec<Problem>> {
+    let whole = format!(
+        "[encryption]\nkeys = [{{ env = \"ONCEWARD_KEY\" }}]\n[sources.shop]\npreset = \"stripe\"\nsecrets = [{{ env = \"STRIPE_SECRET\" }}]\n{text}"
+    );
+    parse("onceward.toml", &whole, &named())
+}
+
+#[test]
+fn a_sources_vendor_is_configured_where_it_is_needed_and_not_else() {
+    let shop = |text: &str| with_source(text).unwrap_or_else(|problems| panic!("{}", said(&problems))).sources.remove("shop").unwrap();
+    let plain = shop("");
+    assert!(plain.fetch.is_none() && plain.catch_up.is_none(), "the preset's own words ask for nothing");
+    let held = shop("catch_up = \"1h\"\n[sources.shop.fetch]\ntoken = { env = \"STRIPE_API_KEY\" }\nquota = { calls = 2, per = \"10s\" }");
+    assert_eq!(held.catch_up, Some(std::time::Duration::from_secs(3_600)));
+    let fetch = held.fetch.unwrap();
+    assert_eq!((fetch.kind, fetch.policy.calls, fetch.policy.per.as_secs()), (connect::vendor::Kind::Stripe, 2, 10));
+    assert!(!format!("{fetch:?}").contains("rk_live"), "the token is never printed");
+    let asked = with_source("[sources.shop.fetch]\ntoken = { env = \"STRIPE_API_KEY\" }").unwrap().asked();
+    assert_eq!(asked, ["source:shop"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_sources_vendor_is_said_with_its_place() {
+    let token = "token = { env = \"STRIPE_API_KEY\" }";
+    for (text, key, found) in [
+        ("catch_up = \"1h\"".to_owned(), "sources.shop.fetch", "nothing"),
+        (format!("catch_up = \"1s\"\n[sources.shop.fetch]\n{token}"), "sources.shop.catch_up", "a text"),
+        (format!("catch_up = 5\n[sources.shop.fetch]\n{token}"), "sources.shop.catch_up", "a whole number"),
+        (format!("[sources.shop.fetch]\n{token}\nclient = \"strype\""), "sources.shop.fetch.client", "`strype`"),
+        (format!("[sources.shop.fetch]\n{token}\nbase_url = \"http://api.example.com\""), "sources.shop.fetch.base_url", "https"),
+        (format!("[sources.shop.fetch]\n{token}\nclient_id = \"x\""), "sources.shop.fetch", "a `token` and a login"),
+        (format!("[sources.shop.fetch]\n{token}\nquota = {{ calls = 0 }}"), "sources.shop.fetch.quota.calls", "0"),
+        (format!("[sources.shop.fetch]\n{token}\nversion = \"newest\""), "sources.shop.fetch.version", "newest"),
+        ("[sources.shop.fetch]\ntoken = { env = \"NOT_THERE\" }".to_owned(), "sources.shop.fetch.token", "NOT_THERE"),
+        ("[sources.shop.fetch]\ntoken = \"rk_live_in_the_file\"".to_owned(), "sources.shop.fetch.token", "a secret written into the file"),
+        (format!("[sources.shop.fetch]\n{token}\ntokn = 1"), "sources.shop.fetch.tokn", "tokn"),
+        (format!("catch_up = \"1h\"\n[sources.shop.fetch]\n{token}\nclient = \"attio\""), "sources.shop.catch_up", "attio"),
+    ] {
+        let problems = with_source(&text).expect_err(&text);
+        let problem = problems.iter().find(|problem| problem.key == key);
+        assert!(problem.is_some_and(|problem| problem.found.contains(found)), "{text}\n{}", said(&problems));
     }
 }

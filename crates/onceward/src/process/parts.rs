@@ -95,17 +95,24 @@ impl Parts {
         let joining = Arc::new(Joining::new(store.clone(), role, configuration));
         let joined = Arc::new(watch::Sender::new(joining.first().await.map_err(|error| Refused::because(error.to_string()))?));
         let queue = queue_of(role, configuration);
-        let ingest = public.map(|listener| {
-            let door = Arc::new(door(role, configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
-            Part::start(|stop| ingest::serve(listener, door, told(stop)))
-        });
+        let (ingest, recheck) = public
+            .map(|listener| {
+                let door = Arc::new(door(role, configuration, apart(&store, INGEST_CONNECTIONS), queue.clone()));
+                let recheck = recheck(Arc::clone(&door));
+                (Part::start(|stop| ingest::serve(listener, door, told(stop))), recheck)
+            })
+            .unzip();
         let worker = match role.delivers() {
             true => Some(worker(configuration, apart(&store, WORKER_CONNECTIONS), queue.clone(), joined.subscribe())?),
             false => None,
         };
         let admin_store = apart(&store, ADMIN_CONNECTIONS);
         let router = if role.takes_in() {
-            console(configuration, admin_store.clone(), queue.clone(), tokens, metrics.clone(), joined.subscribe())
+            let console = console::Console {
+                recheck,
+                ..ledger::console(configuration, admin_store.clone(), queue.clone(), tokens, render(&metrics))
+            };
+            resuming(console, joined.subscribe())
         } else {
             console::probes(console::Probes {
                 store: admin_store.clone(),
@@ -169,6 +176,8 @@ fn door(role: Role, configuration: &Configuration, store: Store, queue: Queue) -
         store,
         queue,
         now: Arc::new(clock::now),
+        proxies: configuration.listen.trusted_proxies.clone(),
+        visit: Some(Arc::new(|url| Box::pin(crate::visit::visit(url)))),
         limits: ingest::Limits { leave, stop: INGEST_STOPS_WITHIN, ..configuration.limits },
     }
 }
@@ -199,15 +208,7 @@ fn worker(configuration: &Configuration, store: Store, queue: Queue, joined: wat
 }
 
 /// The console, which takes up the bulk replays that a process before left unfinished.
-fn console(
-    configuration: &Configuration,
-    store: Store,
-    queue: Queue,
-    tokens: Vec<Token>,
-    metrics: PrometheusHandle,
-    joined: watch::Receiver<bool>,
-) -> axum::Router {
-    let console = ledger::console(configuration, store, queue, tokens, render(&metrics));
+fn resuming(console: console::Console, joined: watch::Receiver<bool>) -> axum::Router {
     let resuming = console.clone();
     tokio::spawn(async move {
         join::joined(joined).await;
@@ -219,6 +220,19 @@ fn console(
         }
     });
     console::router(console)
+}
+
+/// What the console lends from the door: how a refused request is looked at again.
+fn recheck(door: Arc<ingest::Door>) -> console::Recheck {
+    let nonces = ingest::Nonces::default();
+    Arc::new(move |kept| {
+        let nonce = nonces.next().map_err(|error| format!("nothing can be sealed without random bytes: {error}"))?;
+        match door.recheck(kept, clock::now(), nonce) {
+            Ok(ingest::Rechecked::Genuine(intake)) => Ok(console::Rechecked::Genuine(intake)),
+            Ok(ingest::Rechecked::Refused { reason, diagnosis }) => Ok(console::Rechecked::Refused { reason, diagnosis }),
+            Err(error) => Err(error.to_string()),
+        }
+    })
 }
 
 /// The CRM accounts, and the sources whose vendors are asked, each with its client.

@@ -96,6 +96,8 @@ fn door(configuration: &Configuration, voices: &[Voice]) -> ingest::Door {
         store: Store::memory(),
         queue: queue::Queue::embedded(),
         now: Arc::new(clock::now),
+        proxies: Vec::new(),
+        visit: None,
         limits: configuration.limits,
     }
 }
@@ -110,7 +112,7 @@ fn admit(door: &ingest::Door, script: &Script, voices: &[Voice]) -> Result<Vec<I
         let Some(gate) = door.gates.get(&voice.name) else { continue };
         let now = clock::now();
         let composed = voice.compose(&facts, now)?;
-        let request = Received { method: "POST", target: voice.target(), headers: &composed.headers, body: &composed.body };
+        let request = Received { method: "POST", target: &composed.target, headers: &composed.headers, body: &composed.body };
         let nonce = nonces.next().map_err(|error| Refused::because(format!("the system has no randomness: {error}")))?;
         let admitted = door.admit(gate, &request, now, nonce).map_err(|refused| Refused::because(refused.to_string()))?;
         intakes.push(admitted.intake);

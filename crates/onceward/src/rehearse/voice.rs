@@ -25,6 +25,8 @@ pub struct Voice {
 
 /// A request as it is sent.
 pub struct Composed {
+    /// Path and query.
+    pub target: String,
     /// In the order they are written, in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The exact body.
@@ -59,11 +61,6 @@ impl Voice {
         format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80))
     }
 
-    /// Path and query.
-    pub fn target(&self) -> &str {
-        self.sender.url().path()
-    }
-
     /// Its signature scheme and secrets.
     pub fn verifier(&self) -> &Verifier {
         &self.held.verifier
@@ -83,11 +80,12 @@ impl Voice {
         let mut body = Vec::with_capacity(2_048);
         self.payload.write(facts, &mut body);
         let signed = self.sender.sign(&body, now).map_err(|error| Refused::because(error.to_string()))?;
-        let own = [("host", self.address()), ("user-agent", "onceward-rehearsal".to_owned()), ("content-length", body.len().to_string())];
+        let length = signed.body.len().to_string();
+        let own = [("host", self.address()), ("user-agent", "onceward-rehearsal".to_owned()), ("content-length", length)];
         let vendors = self.payload.headers.iter().map(|&(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         let headers = own.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).chain(vendors);
-        let signed = signed.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes()));
-        Ok(Composed { headers: headers.chain(signed).collect(), body })
+        let added = signed.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes()));
+        Ok(Composed { target: signed.target, headers: headers.chain(added).collect(), body: signed.body })
     }
 
     /// Writes one event's request as it goes over the wire.
@@ -96,8 +94,8 @@ impl Voice {
     ///
     /// As [`Voice::compose`].
     pub fn write(&self, facts: &Facts, now: Time, out: &mut Vec<u8>) -> Result<(), Refused> {
-        let Composed { headers, body } = self.compose(facts, now)?;
-        out.extend_from_slice(format!("POST {} HTTP/1.1\r\n", self.target()).as_bytes());
+        let Composed { target, headers, body } = self.compose(facts, now)?;
+        out.extend_from_slice(format!("POST {target} HTTP/1.1\r\n").as_bytes());
         for (name, value) in headers {
             for part in [name.as_bytes(), b": ", &value, b"\r\n"] {
                 out.extend_from_slice(part);
@@ -114,8 +112,8 @@ impl Voice {
     ///
     /// It cannot be signed, or by the mapping it is no event.
     pub fn meaning(&self, facts: &Facts, now: Time) -> Result<(Event, u8), Refused> {
-        let Composed { headers, body } = self.compose(facts, now)?;
-        let request = Received { method: "POST", target: self.target(), headers: &headers, body: &body };
+        let Composed { target, headers, body } = self.compose(facts, now)?;
+        let request = Received { method: "POST", target: &target, headers: &headers, body: &body };
         let verified = self.held.verifier.verify(&request, now).map_err(|rejection| Refused::because(rejection.sentence()))?;
         let readings = map::read(&self.held.source, &request, &verified.signed_headers, &self.hash_key, now);
         match readings.into_iter().next() {
@@ -169,7 +167,7 @@ mod tests {
         let mut def: SourceDef = toml::from_str(over).unwrap();
         def.preset = preset.map(str::to_owned);
         let source = Source::compile("a-source", &def).unwrap();
-        let verifier = source.scheme.compile(&[Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()]).unwrap();
+        let verifier = source.scheme.compile(&[Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()], None).unwrap();
         let keys = SealingKeys::new(vec![SealingKey::new(&[1; 32])]).unwrap();
         Voice::new(
             "a-source",

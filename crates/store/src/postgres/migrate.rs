@@ -13,6 +13,7 @@ const MIGRATING: i64 = 0x6f6e_6365_7761_7264;
 /// Every migration, oldest first. A name never changes its text.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_ledger", text: include_str!("../../../../migrations/postgres/0001_ledger.sql"), additive: false },
+    Migration { name: "0002_drift", text: include_str!("../../../../migrations/postgres/0002_drift.sql"), additive: true },
     Migration { name: "0003_catch_up", text: include_str!("../../../../migrations/postgres/0003_catch_up.sql"), additive: true },
 ];
 

@@ -35,6 +35,7 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 /// Every migration, oldest first. A name never changes its text.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_ledger", text: include_str!("../../../../migrations/sqlite/0001_ledger.sql"), additive: false },
+    Migration { name: "0002_drift", text: include_str!("../../../../migrations/sqlite/0002_drift.sql"), additive: true },
     Migration { name: "0003_catch_up", text: include_str!("../../../../migrations/sqlite/0003_catch_up.sql"), additive: true },
 ];
 

@@ -1,5 +1,7 @@
 //! Refused requests and the audit trail, read from their rows.
 
+use std::collections::BTreeMap;
+
 use model::RejectedId;
 
 use crate::Error;
@@ -16,6 +18,11 @@ pub fn listed(row: &impl Columns) -> Result<RejectedRow, Error> {
         diagnosis: get(row, "diagnosis")?,
         body_bytes: count(get(row, "body_bytes")?),
     })
+}
+
+/// How many there are, by source.
+pub fn counted<R: Columns>(rows: &[R]) -> Result<BTreeMap<String, u64>, Error> {
+    rows.iter().map(|row| Ok((get(row, "source")?, count(get(row, "n")?)))).collect()
 }
 
 /// A refused request with its sealed bytes.

@@ -344,11 +344,14 @@ impl Steps {
             "replay" => "replayed",
             "resolve" => "resolved",
             "assign" => "assigned",
+            "take_back" => "taken_back",
             other => other,
         };
         let why = row.detail.get("reason").and_then(Value::as_str).map(|why| format!(": {why}")).unwrap_or_default();
         let owner = row.detail.get("owner").and_then(Value::as_str).map(|owner| format!(" to {owner}")).unwrap_or_default();
-        let told = self.tell(row.at, Place::Person, step, format!("by {}{owner}{why}", row.actor));
+        let came = row.detail.get("received_at").and_then(Value::as_str).map(|at| format!(", after it had been refused at {at}"));
+        let detail = format!("by {}{owner}{}{why}", row.actor, came.unwrap_or_default());
+        let told = self.tell(row.at, Place::Person, step, detail);
         told.delivery = DeliveryId::parse(&row.subject);
         told.event = told.delivery.map(DeliveryId::event);
         Ok(())

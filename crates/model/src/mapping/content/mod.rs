@@ -57,8 +57,12 @@ pub(crate) fn check_shape(root: &Node<'_>, list: bool) -> Result<(), Unreadable>
     match root {
         Node::Object(_) => Ok(()),
         Node::List(_) if list => Ok(()),
-        other if list => Err(Unreadable::unparseable(format!("The document is {}, and a JSON list is expected.", other.kind()))),
-        other => Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", other.kind()))),
+        other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Reference) if list => {
+            Err(Unreadable::unparseable(format!("The document is {}, and a JSON list is expected.", other.kind())))
+        }
+        other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::List(_) | Node::Reference) => {
+            Err(Unreadable::unparseable(format!("The document is {}, and a JSON object is expected.", other.kind())))
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn samples_are_committed_as_ever() {
         committed(&source, &headers, crate::preset::sample(preset).unwrap().body)
     };
     for (preset, expected) in [
-        ("typeform", "demo|lead.created|01HF6Z3M8Q4V7T2N9K5C1B0XYW 2279cd5d5f6a 4a6a5a59e59f"),
+        ("typeform", "demo|lead.created|01HF6Z3M8Q4V7T2N9K5C1B0XYW e62788196e3c 462e679b8c5f"),
         ("standard-webhooks", "demo|lead.created|msg_1 b720a0498ba6 957a9c54cbe0"),
         ("stripe", "demo|customer.created|evt_1OCP7kLkdIwHu7ixA1b2C3d4 a25b9b067a7c 890c13a6f2f9"),
         ("shopify", "demo|customer.created|706405506930370084@2023-11-14T17:13:20-05:00 16abd37dc1b9 2e05ef8e06eb"),

@@ -2,6 +2,8 @@
 
 mod batch;
 mod content;
+mod documented;
+mod explain;
 mod golden;
 mod keys;
 mod meaning;

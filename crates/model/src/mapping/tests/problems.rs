@@ -18,7 +18,7 @@ fn every_problem_of_a_source_is_found_at_once() {
         id = { from = "id", header = "x-id" }
         ignore = [""]
         [[events]]
-        when = "upper(type) == 'A'"
+        when = "title(type) == 'A'"
         type = "not a type"
         occurred_at = { from = "at", as = "text" }
         occurred_at_unit = "days"
@@ -27,11 +27,25 @@ fn every_problem_of_a_source_is_found_at_once() {
         full_name = { from = "name", clear = true }
         Company = "company"
         phone_e164 = { from = "phone", region = "ZZ" }
-        other = { from = "x", as = "money" }
+        other = { from = "x", as = "moneyy" }
         note = { from = "a || b", clear = true, truncate = 0 }
         size = { const = [1] }
         both = { from = "x", required = true, default = "y" }
         when = { from = "x", unit = "s" }
+        zoned = { from = "x", as = "datetime", unit = "date-time", zone = "Mars/Olympus" }
+        offset = { from = "x", as = "datetime", unit = "rfc3339", zone = "UTC" }
+        zone = { from = "x", zone = "UTC" }
+        words = { from = "x", as = "enum" }
+        listed = { from = "x", values = { a = "b" } }
+        cents = { from = "x", minor = "c" }
+        comma = { from = "x", as = "money", decimal = ";" }
+        both_signs = { from = "x", as = "money", decimal = ",", minor = "c" }
+        parted = { from = "x", as = "list", separator = "" }
+        currency = { from = "x", as = "money", minor = "c." }
+        [events.answers]
+        from = "f("
+        label = "l"
+        value = "]"
         [[events]]
         when = "x"
         fields = {}
@@ -59,6 +73,18 @@ fn every_problem_of_a_source_is_found_at_once() {
         "events.0.fields.size.const",
         "events.0.fields.both.default",
         "events.0.fields.when.unit",
+        "events.0.fields.zoned.zone",
+        "events.0.fields.offset.zone",
+        "events.0.fields.zone.zone",
+        "events.0.fields.words.values",
+        "events.0.fields.listed.values",
+        "events.0.fields.cents.minor",
+        "events.0.fields.comma.decimal",
+        "events.0.fields.both_signs.decimal",
+        "events.0.fields.parted.separator",
+        "events.0.fields.currency.minor",
+        "events.0.answers.from",
+        "events.0.answers.value",
         "events.1.type",
     ] {
         assert!(found.iter().any(|held| held == key), "{key} is not in {found:#?}");

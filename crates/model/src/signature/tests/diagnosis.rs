@@ -17,7 +17,7 @@ fn told(by: &Verifier, sent: &Sent, now: Time) -> String {
 
 fn custom(more: &str) -> Verifier {
     let text = format!("algorithm = \"hmac-sha256\"\nheader = \"x-hub-signature-256\"\n{more}");
-    toml::from_str::<Scheme>(&text).unwrap().compile(&[Secret::new(SECRET).unwrap()]).unwrap()
+    toml::from_str::<Scheme>(&text).unwrap().compile(&[Secret::new(SECRET).unwrap()], None).unwrap()
 }
 
 #[test]
@@ -48,10 +48,11 @@ fn another_algorithm_or_key_encoding_is_recognised() {
     let toml = |text: &str| toml::from_str::<Scheme>(text).unwrap();
     let secrets = [Secret::new(SW_SECRET).unwrap()];
     let base = "header = \"x-sig\"\nsigned = \"{body}\"\n";
-    let plain = toml(&format!("{base}algorithm = \"hmac-sha256\"")).compile(&secrets).unwrap();
-    let decoded = toml(&format!("{base}algorithm = \"hmac-sha256\"\nkey = \"base64\"\nkey_prefix = \"whsec_\"")).compile(&secrets).unwrap();
+    let plain = toml(&format!("{base}algorithm = \"hmac-sha256\"")).compile(&secrets, None).unwrap();
+    let decoded =
+        toml(&format!("{base}algorithm = \"hmac-sha256\"\nkey = \"base64\"\nkey_prefix = \"whsec_\"")).compile(&secrets, None).unwrap();
     for algorithm in ["hmac-sha1", "hmac-sha512"] {
-        let other = toml(&format!("{base}algorithm = \"{algorithm}\"")).compile(&secrets).unwrap();
+        let other = toml(&format!("{base}algorithm = \"{algorithm}\"")).compile(&secrets, None).unwrap();
         let text = told(&plain, &Sent::new(&[], BODY).signed(&other, AT), AT);
         assert!(text.contains(&format!("with {algorithm} instead of hmac-sha256")), "{text}");
     }
@@ -77,7 +78,7 @@ fn the_age_is_said_and_whether_the_signature_is_right() {
 #[test]
 fn a_secret_that_has_ended_is_recognised() {
     let ended = Secret::new(SECRET).unwrap().until(Time::from_seconds(1_600_000_000));
-    let by = scheme("github").compile(&[ended]).unwrap();
+    let by = scheme("github").compile(&[ended], None).unwrap();
     let sent = Sent::new(&[], BODY).signed(&verifier("github", &[SECRET]), AT);
     assert!(told(&by, &sent, AT).contains("valid until 2020-09-13T12:26:40.000Z"));
 }

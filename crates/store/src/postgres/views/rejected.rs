@@ -1,5 +1,7 @@
 //! Refused requests, known sources, and the audit trail.
 
+use std::collections::BTreeMap;
+
 use model::{RejectedId, Time};
 use sqlx::query;
 
@@ -7,9 +9,10 @@ use super::super::Postgres;
 use super::super::read::words;
 use super::Moment;
 use crate::Error;
+use crate::drift::{DriftRow, row};
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
 use crate::views::page;
-use crate::views::rejected::{audit, listed, whole};
+use crate::views::rejected::{audit, counted, listed, whole};
 
 impl Postgres {
     pub async fn keep_rejected(&self, now: Time, new: &NewRejected, bounds: RejectedBounds) -> Result<(), Error> {
@@ -39,6 +42,13 @@ impl Postgres {
         tx.run(statement).await?;
         tx.commit().await
     }
+
+    pub async fn diagnose_rejected(&self, id: RejectedId, reason: &str, diagnosis: &str) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        let sql = "update rejected set reason = $1, diagnosis = $2 where id = $3";
+        tx.run(query(sql).bind(words(reason)).bind(words(diagnosis)).bind(id.0)).await?;
+        tx.commit().await
+    }
 }
 
 impl Moment<'_> {
@@ -51,9 +61,25 @@ impl Moment<'_> {
         self.all(query(sql).bind(source.map(words)).bind(page(limit))).await?.iter().map(listed).collect()
     }
 
+    pub async fn rejected_after(&mut self, source: &str, after: RejectedId, limit: u32) -> Result<Vec<RejectedId>, Error> {
+        let sql = "select r.id from name s join rejected r on r.source_id = s.id where s.text = $1 and r.id > $2 order by r.id limit $3";
+        let ids = self.numbers(query(sql).bind(words(source)).bind(after.0).bind(page(limit))).await?;
+        Ok(ids.into_iter().map(RejectedId).collect())
+    }
+
+    pub async fn count_rejected(&mut self) -> Result<BTreeMap<String, u64>, Error> {
+        let sql = "select s.text as source, r.n from (select source_id, count(*) as n from rejected group by source_id) r join name s on s.id = r.source_id";
+        counted(&self.all(query(sql)).await?)
+    }
+
     pub async fn rejected_one(&mut self, id: RejectedId) -> Result<Option<NewRejected>, Error> {
         let sql = "select r.*, s.text as source from rejected r join name s on s.id = r.source_id where r.id = $1";
         self.optional(query(sql).bind(id.0)).await?.as_ref().map(whole).transpose()
+    }
+
+    pub async fn drift(&mut self, source: &str) -> Result<Vec<DriftRow>, Error> {
+        let sql = "select d.* from name s join drift d on d.source_id = s.id where s.text = $1 order by d.event_type";
+        self.all(query(sql).bind(words(source))).await?.iter().map(row).collect()
     }
 
     pub async fn source_existed(&mut self, name: &str) -> Result<bool, Error> {

@@ -1,5 +1,7 @@
 //! Refused requests, known sources, and the audit trail.
 
+use std::collections::BTreeMap;
+
 use model::{RejectedId, Time};
 
 use rusqlite::{Connection, params};
@@ -7,9 +9,10 @@ use rusqlite::{Connection, params};
 use super::super::Sqlite;
 use super::super::row::{all, optional, run};
 use crate::Error;
+use crate::drift::{DriftRow, row};
 use crate::types::{AuditRow, NewRejected, RejectedBounds, RejectedRow};
 use crate::views::page;
-use crate::views::rejected::{audit, listed, whole};
+use crate::views::rejected::{audit, counted, listed, whole};
 
 impl Sqlite {
     pub fn keep_rejected(&self, conn: &Connection, now: Time, source: i64, new: &NewRejected, bounds: RejectedBounds) -> Result<(), Error> {
@@ -48,10 +51,29 @@ impl Sqlite {
         rows.iter().map(listed).collect()
     }
 
+    pub fn rejected_after(&self, conn: &Connection, source: &str, after: RejectedId, limit: u32) -> Result<Vec<RejectedId>, Error> {
+        let sql = "select r.id from name s cross join rejected r on r.source_id = s.id where s.text = ? and r.id > ? order by r.id limit ?";
+        all(conn, sql, params![source, after.0, page(limit)])?.iter().map(|row| Ok(RejectedId(row.at(0)?))).collect()
+    }
+
+    pub fn count_rejected(&self, conn: &Connection) -> Result<BTreeMap<String, u64>, Error> {
+        let sql = "select s.text as source, r.n from (select source_id, count(*) as n from rejected group by source_id) r join name s on s.id = r.source_id";
+        counted(&all(conn, sql, params![])?)
+    }
+
+    pub fn diagnose_rejected(&self, conn: &Connection, id: RejectedId, reason: &str, diagnosis: &str) -> Result<(), Error> {
+        run(conn, "update rejected set reason = ?, diagnosis = ? where id = ?", params![reason, diagnosis, id.0]).map(drop)
+    }
+
     pub fn rejected_one(&self, conn: &Connection, id: RejectedId) -> Result<Option<NewRejected>, Error> {
         let sql = "select r.*, s.text as source from rejected r join name s on s.id = r.source_id where r.id = ?";
         let row = optional(conn, sql, params![id.0])?;
         row.as_ref().map(whole).transpose()
+    }
+
+    pub fn drift(&self, conn: &Connection, source: &str) -> Result<Vec<DriftRow>, Error> {
+        let sql = "select d.* from name s cross join drift d on d.source_id = s.id where s.text = ? order by d.event_type";
+        all(conn, sql, params![source])?.iter().map(row).collect()
     }
 
     pub fn source_existed(&self, conn: &Connection, name: &str) -> Result<bool, Error> {

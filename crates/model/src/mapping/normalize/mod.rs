@@ -1,6 +1,12 @@
 //! From what vendors write to one form of it.
 
+mod country;
+mod html;
+mod moment;
+mod money;
+
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use phonenumber::country::Id as Region;
 use serde_json::Value;
@@ -10,8 +16,10 @@ use super::node::Node;
 use super::phone;
 use crate::Time;
 
+pub(crate) use moment::{Written, moment};
+
 /// What is to be made of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Normalizer {
     /// A scalar or a list of scalars as it is, texts trimmed.
     Keep,
@@ -27,36 +35,67 @@ pub(crate) enum Normalizer {
     Domain,
     /// A JSON number.
     Number,
+    /// A decimal text.
+    Money(Money),
     /// A JSON boolean.
     Boolean,
     /// RFC 3339 in UTC.
-    Datetime(Option<Unit>),
+    Datetime(Option<Written>),
     /// `2026-11-22`.
     Date,
     /// Two names. Handled by the caller; as a single value it is a text.
     FullName,
+    /// Two letters of ISO 3166-1.
+    Country,
+    /// One of the mapping's own words.
+    Enum(BTreeMap<String, String>),
+    /// Markup as the text that it shows.
+    HtmlToText,
+    /// A list of texts; a text is parted at the separator.
+    List(Option<String>),
+    /// A text exactly as it is, lists and objects as JSON.
+    Raw,
     /// A sender's own id: a text, NFC, exact.
     Id,
 }
 
-/// What a number counts since 1970.
+/// How an amount is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Seconds,
-    Millis,
-    Micros,
+pub(crate) enum Money {
+    /// As people write it; the sign before the cents, where the mapping says it.
+    Decimal(Option<char>),
+    /// As a number of a currency's smallest unit.
+    Minor,
 }
 
-impl Unit {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "s" => Some(Self::Seconds),
-            "ms" => Some(Self::Millis),
-            "us" => Some(Self::Micros),
-            _ => None,
+impl Normalizer {
+    /// The word of the configuration.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Keep => "as it is",
+            Self::Text => "text",
+            Self::Lower => "lower",
+            Self::Email => "email",
+            Self::Phone(_) => "phone",
+            Self::Domain => "domain",
+            Self::Number => "number",
+            Self::Money(_) => "money",
+            Self::Boolean => "boolean",
+            Self::Datetime(_) => "datetime",
+            Self::Date => "date",
+            Self::FullName => "full_name",
+            Self::Country => "country",
+            Self::Enum(_) => "enum",
+            Self::HtmlToText => "html_to_text",
+            Self::List(_) => "list",
+            Self::Raw => "raw",
+            Self::Id => "id",
         }
     }
 }
+
+/// Most entries of a list that is made of a value.
+const LIST_MAX: usize = 1_000;
 
 /// Longest id of ours and theirs that reaches a CRM as a key, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 255;
@@ -72,32 +111,95 @@ fn unusable<T>(kind: &'static str, found: impl Into<String>) -> Result<T, Unusab
     Err(Unusable { kind, found: found.into() })
 }
 
-/// The normalized value; `None` for null and for a text of nothing but white space.
-pub(crate) fn normalize(how: Normalizer, value: &Node<'_>) -> Result<Option<Value>, Unusable> {
+/// The normalized value; `None` for null and for a text of nothing but white space. `currency` is what an amount of [`Money::Minor`] is of.
+pub(crate) fn normalize(how: &Normalizer, value: &Node<'_>, currency: Option<&str>) -> Result<Option<Value>, Unusable> {
     let text = match value {
         Node::Null => return Ok(None),
         // An id of spaces is no missing id: it is a key that no CRM takes.
-        Node::Text(text) if how == Normalizer::Id && !text.is_empty() && text.trim().is_empty() => {
+        Node::Text(text) if *how == Normalizer::Id && !text.is_empty() && text.trim().is_empty() => {
             return unusable("unusable_id", "is nothing but white space");
         }
         Node::Text(text) if text.trim().is_empty() => return Ok(None),
         Node::Text(text) => Some(text.trim()),
         Node::Bool(_) | Node::Number(_) | Node::List(_) | Node::Object(_) | Node::Reference => None,
     };
+    let string = |text: String| Value::String(text);
     match how {
         Normalizer::Keep => keep(value),
-        Normalizer::Text | Normalizer::FullName => scalar_text(value).map(|text| Value::String(text.into_owned())),
-        Normalizer::Lower => scalar_text(value).map(|text| Value::String(text.to_lowercase())),
+        Normalizer::Text | Normalizer::FullName => scalar_text(value).map(|text| string(text.into_owned())),
+        Normalizer::Lower => scalar_text(value).map(|text| string(text.to_lowercase())),
         Normalizer::Email => email(text_only(value, text, "unusable_email")?),
-        Normalizer::Phone(region) => phone(&scalar_text(value)?, region),
+        Normalizer::Phone(region) => phone(&scalar_text(value)?, *region),
         Normalizer::Domain => domain(text_only(value, text, "unusable_domain")?),
         Normalizer::Number => number(value, text),
+        Normalizer::Money(Money::Minor) => money::minor(value, currency).map(string),
+        Normalizer::Money(Money::Decimal(sign)) => money::decimal(value, *sign).map(string),
         Normalizer::Boolean => boolean(value, text),
-        Normalizer::Datetime(unit) => moment(value, unit).map(|at| Value::String(at.to_string())),
+        Normalizer::Datetime(written) => moment(value, written.as_ref()).map(|at| string(at.to_string())),
         Normalizer::Date => date(text_only(value, text, "unusable_date")?),
+        Normalizer::Country => match country::code(text_only(value, text, "unusable_country")?) {
+            Some(letters) => Ok(string(letters.to_owned())),
+            None => unusable("unusable_country", "is no country that is known by that name; `as = \"text\"` keeps it as it is"),
+        },
+        Normalizer::Enum(values) => one_of(values, &scalar_text(value)?).map(string),
+        Normalizer::HtmlToText => match html::to_text(text_only(value, text, "not_a_scalar")?) {
+            shown if shown.is_empty() => return Ok(None),
+            shown => Ok(string(shown)),
+        },
+        Normalizer::List(separator) => match list(value, separator.as_deref())? {
+            entries if entries.is_empty() => return Ok(None),
+            entries => Ok(Value::Array(entries)),
+        },
+        Normalizer::Raw => Ok(raw(value)),
         Normalizer::Id => id(&scalar_text(value)?),
     }
     .map(Some)
+}
+
+/// The mapping's word for a value: compared exactly, then without regard to case, then by `*`.
+fn one_of(values: &BTreeMap<String, String>, text: &str) -> Result<String, Unusable> {
+    let found =
+        values.get(text).or_else(|| values.iter().find(|(held, _)| held.to_lowercase() == text.to_lowercase()).map(|(_, word)| word));
+    match found.or_else(|| values.get("*")) {
+        Some(word) => Ok(word.clone()),
+        None => unusable("unusable_enum", "is none of the values that the mapping lists"),
+    }
+}
+
+/// Texts, without those of nothing but white space.
+fn list(value: &Node<'_>, separator: Option<&str>) -> Result<Vec<Value>, Unusable> {
+    let entries: Vec<Cow<'_, str>> = match value {
+        Node::List(entries) if entries.len() > LIST_MAX => return unusable("unusable_list", format!("has more than {LIST_MAX} entries")),
+        Node::List(entries) => entries.iter().filter(|entry| !entry.is_null()).map(scalar_text).collect::<Result<_, _>>()?,
+        Node::Text(text) => {
+            let separator = separator.unwrap_or(if text.contains(';') { ";" } else { "," });
+            text.split(separator).take(LIST_MAX).map(|entry| Cow::Borrowed(entry.trim())).collect()
+        }
+        other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Object(_) | Node::Reference) => vec![scalar_text(other)?],
+    };
+    Ok(entries.into_iter().filter(|entry| !entry.is_empty()).map(|entry| Value::String(entry.into_owned())).collect())
+}
+
+fn raw(value: &Node<'_>) -> Value {
+    match value {
+        Node::Text(text) => Value::String(text.as_ref().to_owned()),
+        Node::List(_) | Node::Object(_) => {
+            let mut bytes = Vec::new();
+            value.write_canonical(&mut bytes);
+            Value::String(String::from_utf8(bytes).unwrap_or_default())
+        }
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Reference => value.to_json(),
+    }
+}
+
+/// In lower case and without accents: `Société` is `societe`.
+pub(crate) fn plain_letters(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let letters = icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(text);
+    // What is decomposed into a letter and a mark: the marks of the Latin, Greek and Cyrillic scripts.
+    letters.chars().filter(|letter| !('\u{300}'..='\u{36f}').contains(letter)).flat_map(char::to_lowercase).collect()
 }
 
 fn text_only<'a>(value: &Node<'_>, text: Option<&'a str>, word: &'static str) -> Result<&'a str, Unusable> {
@@ -201,11 +303,15 @@ fn number(value: &Node<'_>, text: Option<&str>) -> Result<Value, Unusable> {
 }
 
 fn boolean(value: &Node<'_>, text: Option<&str>) -> Result<Value, Unusable> {
-    match (value, text) {
-        (Node::Bool(value), _) => Ok(Value::Bool(*value)),
-        (_, Some(text)) if text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
-        (_, Some(text)) if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
-        _ => unusable("unusable_boolean", "is neither true nor false"),
+    let word = match (value, text) {
+        (Node::Bool(value), _) => return Ok(Value::Bool(*value)),
+        (Node::Number(number), _) => number.to_string(),
+        (_, text) => text.unwrap_or_default().to_ascii_lowercase(),
+    };
+    match word.as_str() {
+        "true" | "yes" | "y" | "on" | "1" => Ok(Value::Bool(true)),
+        "false" | "no" | "n" | "off" | "0" => Ok(Value::Bool(false)),
+        _ => unusable("unusable_boolean", "is neither true nor false, nor yes, no, on, off, 1 or 0"),
     }
 }
 
@@ -229,43 +335,6 @@ fn id(text: &str) -> Result<Value, Unusable> {
     Ok(Value::String(text.into_owned()))
 }
 
-/// A moment: RFC 3339 with an offset, or a number whose unit was said.
-pub(crate) fn moment(value: &Node<'_>, unit: Option<Unit>) -> Result<Time, Unusable> {
-    let text = scalar_text(value)?;
-    let numeric = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
-    match (numeric, unit) {
-        // `2026-11-22` is made of digits, too.
-        (true, Some(unit)) if text.get(1..).is_some_and(|rest| !rest.contains('-')) || text.len() == 1 => match epoch(&text, unit) {
-            Some(at) => Ok(at),
-            None => unusable("unusable_datetime", "is a number that is no moment"),
-        },
-        (true, None) if !text.get(1..).is_some_and(|rest| rest.contains('-')) => {
-            unusable("unusable_datetime", "is a number, and no `unit` (`s`, `ms` or `us`) says what it counts")
-        }
-        _ => match Time::parse_rfc3339(&text) {
-            Some(at) => Ok(at),
-            None => unusable("unusable_datetime", "is not an RFC 3339 date-time with an offset, such as 2026-11-22T18:04:00Z"),
-        },
-    }
-}
-
-/// Whole units and up to nine digits of a fraction, in integers: a double would move the last microseconds.
-fn epoch(text: &str, unit: Unit) -> Option<Time> {
-    let micros_each = match unit {
-        Unit::Seconds => 1_000_000,
-        Unit::Millis => 1_000,
-        Unit::Micros => 1,
-    };
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let parts = format!("{fraction:0<9}").parse::<i64>().ok()?;
-    let parts = parts * micros_each / 1_000_000_000;
-    let parts = if whole.starts_with('-') { -parts } else { parts };
-    whole.parse::<i64>().ok()?.checked_mul(micros_each)?.checked_add(parts).map(Time)
-}
-
 /// First and last name of `Ada Example` or `Example, Ada`. A single name is a first name.
 pub(crate) fn split_name(text: &str) -> (Option<String>, Option<String>) {
     let joined = |words: &str| {
@@ -287,7 +356,7 @@ mod tests {
     use crate::mapping::node::Members;
 
     fn text(how: Normalizer, value: &str) -> Result<Option<Value>, Unusable> {
-        normalize(how, &Node::Text(value.into()))
+        normalize(&how, &Node::Text(value.into()), None)
     }
 
     fn good(how: Normalizer, value: &str, expected: &str) {
@@ -344,33 +413,40 @@ mod tests {
             bad(Normalizer::Number, value);
         }
         assert_eq!(text(Normalizer::Boolean, "TRUE"), Ok(Some(Value::Bool(true))));
-        bad(Normalizer::Boolean, "yes");
+        for (value, expected) in [("Yes", true), ("on", true), ("1", true), ("n", false), ("OFF", false), ("0", false)] {
+            assert_eq!(text(Normalizer::Boolean, value), Ok(Some(Value::Bool(expected))), "{value}");
+        }
+        assert_eq!(normalize(&Normalizer::Boolean, &Node::Number(1.into()), None), Ok(Some(Value::Bool(true))));
+        for value in ["maybe", "2", "ja"] {
+            bad(Normalizer::Boolean, value);
+        }
     }
 
     #[test]
-    fn a_moment_is_the_same_however_it_is_written() {
-        let at = Time::from_seconds(1_700_000_000);
-        let moment = |text: &str, unit| moment(&Node::Text(text.into()), unit);
-        assert_eq!(moment("1700000000", Some(Unit::Seconds)), Ok(at));
-        assert_eq!(moment("1700000000000", Some(Unit::Millis)), Ok(at));
-        assert_eq!(moment("1700000000000000", Some(Unit::Micros)), Ok(at));
-        assert_eq!(moment("1700000000.5", Some(Unit::Seconds)), Ok(Time(at.0 + 500_000)));
-        assert_eq!(moment("2023-11-14T22:13:20Z", None), Ok(at));
-        assert_eq!(moment("2023-11-14T23:13:20.0+01:00", Some(Unit::Seconds)), Ok(at));
-        for text in [
-            "1700000000",
-            "2023-11-14",
-            "2023-11-14T22:13:20",
-            "Tue, 14 Nov 2023 22:13:20 GMT",
-            "-infinity",
-            "2023-02-30T00:00:00Z",
-            "soon",
-        ] {
-            assert!(moment(text, None).is_err(), "{text}");
-        }
-        for text in ["2023-11-14", "99999999999999999999", "1.1.1", "-", "."] {
-            assert!(moment(text, Some(Unit::Seconds)).is_err(), "{text}");
-        }
+    fn words_lists_markup_and_the_rest() {
+        let values = BTreeMap::from([("won".to_owned(), "closed_won".to_owned()), ("WON".to_owned(), "loud".to_owned())]);
+        good(Normalizer::Enum(values.clone()), "won", "closed_won");
+        good(Normalizer::Enum(values.clone()), "WON", "loud");
+        good(Normalizer::Enum(values.clone()), " Won ", "loud");
+        bad(Normalizer::Enum(values.clone()), "lost");
+        let others = values.into_iter().chain([("*".to_owned(), "other".to_owned())]).collect();
+        good(Normalizer::Enum(others), "lost", "other");
+        let list = |value: &str, separator: Option<&str>| text(Normalizer::List(separator.map(str::to_owned)), value).unwrap();
+        assert_eq!(list("a, b;c ;; d", None), Some(serde_json::json!(["a, b", "c", "d"])));
+        assert_eq!(list("a, b", None), Some(serde_json::json!(["a", "b"])));
+        assert_eq!(list("a|b", Some("|")), Some(serde_json::json!(["a", "b"])));
+        assert_eq!(list(" , ", None), None);
+        let mixed = Node::List(vec![Node::Text(" a ".into()), Node::Null, Node::Number(1.into()), Node::Text("".into())]);
+        assert_eq!(normalize(&Normalizer::List(None), &mixed, None), Ok(Some(serde_json::json!(["a", "1"]))));
+        good(Normalizer::HtmlToText, "<p>Hi&nbsp;<b>Ada</b></p>", "Hi Ada");
+        assert_eq!(text(Normalizer::HtmlToText, "<p> </p>"), Ok(None));
+        good(Normalizer::Raw, " as it is ", " as it is ");
+        assert_eq!(normalize(&Normalizer::Raw, &mixed, None), Ok(Some("[\" a \",null,1,\"\"]".into())));
+        good(Normalizer::Country, "Germany", "DE");
+        bad(Normalizer::Country, "Atlantis");
+        good(Normalizer::Money(Money::Decimal(None)), "1,234.50", "1234.50");
+        assert_eq!(normalize(&Normalizer::Money(Money::Minor), &Node::Number(150.into()), Some("EUR")), Ok(Some("1.50".into())));
+        assert_eq!(plain_letters("ÀÉÎÕÜ ß Ω"), "aeiou ß ω");
     }
 
     #[test]
@@ -388,8 +464,11 @@ mod tests {
 
     #[test]
     fn ids_are_exact_texts_and_objects_are_nothing() {
-        assert_eq!(normalize(Normalizer::Id, &Node::Number(706_405_506_930_370_084_u64.into())), Ok(Some("706405506930370084".into())));
-        assert!(normalize(Normalizer::Id, &Node::Object(Members::new())).is_err());
+        assert_eq!(
+            normalize(&Normalizer::Id, &Node::Number(706_405_506_930_370_084_u64.into()), None),
+            Ok(Some("706405506930370084".into()))
+        );
+        assert!(normalize(&Normalizer::Id, &Node::Object(Members::new()), None).is_err());
         bad(Normalizer::Id, "a\nb");
         bad(Normalizer::Id, &"x".repeat(256));
         good(Normalizer::Date, "2026-11-22T18:04:00Z", "2026-11-22");
@@ -400,10 +479,11 @@ mod tests {
         #[test]
         fn any_text_is_normalized_or_refused(value in "\\PC{0,60}", digits in "[+0-9 ()x;=-]{0,40}") {
             let all = [Normalizer::Keep, Normalizer::Text, Normalizer::Lower, Normalizer::Email, Normalizer::Domain, Normalizer::Number,
-                Normalizer::Boolean, Normalizer::Date, Normalizer::Id, Normalizer::Datetime(Some(Unit::Millis)),
+                Normalizer::Boolean, Normalizer::Date, Normalizer::Id, Normalizer::Datetime(None), Normalizer::Country,
+                Normalizer::HtmlToText, Normalizer::List(None), Normalizer::Raw, Normalizer::Money(Money::Decimal(None)),
                 Normalizer::Phone(None), Normalizer::Phone(Some(Region::DE))];
             for how in all {
-                let _ = text(how, &value);
+                let _ = text(how.clone(), &value);
                 let _ = text(how, &digits);
             }
             split_name(&value);

@@ -1,0 +1,8 @@
+-- What bodies of a source look like, by event type, and how that changed.
+create table drift (
+    source_id integer not null references name (id),
+    event_type text not null,
+    state text not null,            -- model::drift::Learned as JSON
+    updated_at integer not null,
+    primary key (source_id, event_type)
+) strict, without rowid;
