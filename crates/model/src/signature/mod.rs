@@ -52,7 +52,6 @@ mod diagnose;
 mod guess;
 mod jwt;
 mod key;
-mod needs;
 mod network;
 mod place;
 mod scheme;
