@@ -282,7 +282,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let id = self.event_key(rule, &event, said_when, &mut refusals);
         event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
         event.event_id = format!("{}:{}", self.source.name, id.shown.as_deref().unwrap_or(id.tail.as_str()));
-        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.to_fetch(fetch, &mut refusals));
+        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.asked_of(fetch, &mut refusals));
         if !refusals.is_empty() {
             return Reading::DeadLetter {
                 reason: Reason::SchemaMismatch,
