@@ -485,8 +485,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let Some(compiled) = compiled else { return body(self) };
         let signed = match &compiled.place {
             Place::Header(name) => compiled.unsigned || self.context.signed_headers.iter().any(|signed| signed == name),
-            // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
-            Place::Query(_) => compiled.unsigned,
+            Place::Query(name) => compiled.unsigned || self.source.headers.signs_parameter(name),
             Place::Expression(_) | Place::Constant(_) => true,
         };
         if !signed {

@@ -96,6 +96,13 @@ impl Verifier {
         Some(hex::encode(&state.sign(&[Piece::of(b"onceward: a word for the vendor's handshake")])[..24]))
     }
 
+    /// Whether a parameter of the query string is signed: only then may it become a key.
+    pub fn signs_parameter(&self, name: &str) -> bool {
+        // A parameter that is signed in lower case could come in capitals the next time.
+        let is = |part: &&Part| matches!(part, Part::Value { from: Origin::Query(held), .. } if held == name);
+        self.signed_target || Part::all(&self.parts).iter().any(is)
+    }
+
     /// The names of all headers that are read to check a request, aliases included, in lower case: whoever keeps a request to check it again keeps
     /// these.
     pub fn header_names(&self) -> Vec<&str> {
