@@ -26,8 +26,7 @@ fn every_preset_compiles_and_says_what_a_person_wants_to_know() {
         let plain = SourceDef { preset: Some(name.to_owned()), ..SourceDef::default() };
         assert_eq!(Source::compile(name, &plain).is_err(), preset.disabled.is_some(), "{name}");
         let signature = preset.disabled.is_some().then(toml::Table::new);
-        let source =
-            Source::compile(name, &SourceDef { signature, ..plain }).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+        let source = Source::compile(name, &SourceDef { signature, ..plain }).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
         assert!(source.mapping_version().len() == 16 && !text.is_empty());
         assert!(sample(name).is_some());
     }
