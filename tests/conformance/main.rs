@@ -114,6 +114,17 @@ promises! {
         a_paused_destination_claims_nothing_and_still_settles
         one_destination_does_not_hold_up_another
     }
+    catch_up {
+        a_run_is_asked_for_and_goes_page_by_page_to_its_end
+        one_run_of_a_source_is_under_way_and_the_next_waits
+        a_page_whose_worker_died_is_listed_again_and_counted_once
+        a_dry_run_only_counts
+        a_vendors_limit_is_waited_out_and_a_refusal_ends_the_run
+        what_cannot_even_be_asked_for_ends_the_run_and_says_nothing_of_the_vendor
+        pages_are_paid_for_from_the_sources_own_budget
+        a_schedule_begins_one_run_however_many_ask_and_goes_on_from_the_last
+        only_so_many_runs_of_a_source_wait
+    }
     enrich {
         an_id_is_fetched_and_then_goes_on_as_if_it_had_come_whole
         a_fetch_that_is_heard_twice_or_too_late_makes_nothing_twice

@@ -2,6 +2,7 @@
 
 mod bad_inputs;
 mod bad_meaning;
+mod catch_up;
 mod commands;
 mod dead_letters;
 mod exactness;

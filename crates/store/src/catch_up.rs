@@ -151,6 +151,8 @@ pub enum PageEnd {
     },
     /// It could not be had.
     Failed(Failure),
+    /// It cannot even be asked for, which is not the vendor's doing.
+    Unlisted(Failure),
     /// It was not asked for, or the ledger could not take it in: the same page again.
     Again,
 }
@@ -286,6 +288,11 @@ impl Store {
                     catch_up::After::Wait(until) => row.wake_at = until,
                     catch_up::After::GiveUp => (row.state, row.finished_at) = (CatchUpState::GivenUp, Some(now)),
                 }
+            }
+            PageEnd::Unlisted(failure) => {
+                state.probe_not_sent(now);
+                row.note = Some(format!("{}: {}", failure.code, failure.message));
+                (row.state, row.finished_at) = (CatchUpState::GivenUp, Some(now));
             }
             PageEnd::Again => {
                 state.probe_not_sent(now);

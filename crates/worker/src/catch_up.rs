@@ -128,9 +128,12 @@ impl CatchUp {
         let place = usize::try_from(row.list).unwrap_or(usize::MAX);
         let Some(list) = lists.get(place) else {
             let message = "the source's vendor keeps no such list: was its `fetch.client` changed?";
-            return Ok(PageEnd::Failed(Failure::new(Class::Permanent, Scope::Call, "no_list", message)));
+            return Ok(PageEnd::Unlisted(Failure::new(Class::Permanent, Scope::Call, "no_list", message)));
         };
         let window = Window { since: row.since, until: row.until };
+        if let Err(failure) = vendor.can_list(list, window, row.cursor.as_deref()) {
+            return Ok(PageEnd::Unlisted(failure));
+        }
         let page = match vendor.list(list, window, row.cursor.as_deref(), now()).await {
             Ok(page) => page,
             Err(failure) => return Ok(PageEnd::Failed(failure)),
@@ -273,7 +276,7 @@ fn tell(row: &CatchUpRow, end: &PageEnd, held: bool) {
         PageEnd::Listed { next: None, .. } => tracing::info!(source, %catch_up, "caught up"),
         PageEnd::Listed { .. } => {}
         // The vendor's words may hold anything: they are in the ledger.
-        PageEnd::Failed(failure) => {
+        PageEnd::Failed(failure) | PageEnd::Unlisted(failure) => {
             tracing::warn!(source, %catch_up, code = failure.code, class = failure.class.as_str(), "a page of a vendor's list could not be had")
         }
         PageEnd::Again => tracing::warn!(source, %catch_up, "a page could not be taken in; it is listed again"),

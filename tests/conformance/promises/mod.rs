@@ -1,6 +1,7 @@
 //! The promises.
 
 pub mod accept;
+pub mod catch_up;
 pub mod deliver;
 pub mod doubt;
 pub mod enrich;

@@ -51,6 +51,13 @@ const CONTACT: &[&str] = &[
     "hs_analytics_source_data_2",
     "hs_google_click_id",
     "hs_facebook_click_id",
+    "message",
+    // No account has these of itself; many have made them, and what an account does not have is left out of the answer.
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_term",
+    "utm_content",
     "hubspot_owner_id",
     "createdate",
     "lastmodifieddate",

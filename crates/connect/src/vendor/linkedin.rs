@@ -265,12 +265,20 @@ fn listed(owner: &Owner, kind: &str, row: &Value) -> Option<Listed> {
         "leadGenFormResponse": urn,
         "leadGenForm": row["versionedLeadGenFormUrn"],
         "owner": owner_of,
-        "associatedEntity": row["associatedEntity"],
+        "associatedEntity": associated(&row["associatedEntity"]),
         "leadType": row["leadType"].as_str().unwrap_or(kind),
         "leadAction": "CREATED",
         "occurredAt": row["submittedAt"].as_i64()?,
     });
     Some(Listed { push, object: lead(row.clone()).map(|lead| (urn, lead)) })
+}
+
+/// What a lead came from, in the words of a push, which calls the creative otherwise.
+fn associated(entity: &Value) -> Value {
+    match entity["associatedCreative"].as_str() {
+        Some(creative) => json!({ "sponsoredCreative": creative }),
+        None => entity.clone(),
+    }
 }
 
 /// The text in the form's own language, else in any.

@@ -182,15 +182,25 @@ impl Vendor {
         self.judge(&reply, now, |reply| self.api.read_beside(reply))
     }
 
+    /// Whether a page could be asked for at all: what the settings must say for it is there, and the cursor is one of ours. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    pub fn can_list(&self, what: &str, window: Window, cursor: Option<&str>) -> Result<(), Failure> {
+        if !self.kind.lists().contains(&what) {
+            return Err(unknown(what, self.kind, self.kind.lists()));
+        }
+        self.api.list(what, window, cursor).map(drop)
+    }
+
     /// One page of what the vendor has of `what` (see [`Kind::lists`]) in a window. `cursor` is the `next` of the page before.
     ///
     /// # Errors
     ///
     /// As the failures of [`Vendor::fetch`]. What belongs to a listed object and could not be had is no failure: the object is left out then.
     pub async fn list(&self, what: &str, window: Window, cursor: Option<&str>, now: Time) -> Result<Page, Failure> {
-        if !self.kind.lists().contains(&what) {
-            return Err(unknown(what, self.kind, self.kind.lists()));
-        }
+        self.can_list(what, window, cursor)?;
         let deadline = Instant::now() + self.call_timeout;
         let request = self.api.list(what, window, cursor)?;
         let reply = self.exchange(request, now, deadline).await?;

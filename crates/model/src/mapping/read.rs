@@ -68,7 +68,8 @@ impl Source {
 
     /// Tells "same key, same content" from "same key, other content", under one mapping version.
     ///
-    /// Over type, identity, attributes and what is to be fetched. Not over `occurred_at`, which may be the time of receipt and so differ
+    /// Over type, identity and attributes; where the push only names an object, over type and object: what else such a push says beside it (an
+    /// ad's id) is not said by the vendor's list, from which the event may have come. Not over `occurred_at`, which may be the time of receipt and so differ
     /// between copies of one event, nor over `audit`, nor over what the source calls `volatile`.
     pub fn content_hash(&self, event: &Event) -> [u8; 16] {
         let attributes: Vec<_> = event.attributes.iter().filter(|(name, _)| !self.mapping.volatile.contains(*name)).collect();
@@ -77,7 +78,7 @@ impl Source {
         // As in `prepare`: there is nothing in it that JSON cannot say.
         let written = match &event.fetch {
             None => serde_json::to_writer(&mut content, &said),
-            Some(fetch) => serde_json::to_writer(&mut content, &(said, &fetch.object, &fetch.id, &fetch.with)),
+            Some(fetch) => serde_json::to_writer(&mut content, &(&event.event_type, &fetch.object, &fetch.id, &fetch.with)),
         };
         if written.is_err() {
             content.clear();

@@ -81,6 +81,15 @@ pub fn fetch(to: &mut Compiler<'_>, path: &[Step], source: &Source) -> Option<(O
         to.wrong(&[path, &[key("catch_up")]].concat(), finding);
         return None;
     }
+    if every.is_some() && section.accounts.is_empty() && matches!(kind, Kind::Meta | Kind::Linkedin) {
+        let remedy = match kind {
+            Kind::Linkedin => "accounts = [\"urn:li:sponsoredAccount:…\"]",
+            Kind::Meta | Kind::Hubspot | Kind::Stripe | Kind::Attio | Kind::Xero | Kind::Bigcommerce => "accounts = [\"<Page id>\"]",
+        };
+        let finding = Finding::new("nothing", "whose leads are listed, for `catch_up`", format!("write for example `{remedy}`"));
+        to.wrong(&[at.as_slice(), &[key("accounts")]].concat(), finding);
+        return None;
+    }
     let auth = auth(to, &at, kind, &section)?;
     let app_secret = secret(to, &at, "app_secret", &section.app_secret)?;
     let policy = policy(to, &at, &section)?;

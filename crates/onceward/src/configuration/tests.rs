@@ -36,8 +36,10 @@ fn written_out(text: &str) -> String {
     let setting = |line: &str| {
         let name: String = line.strip_prefix("# ")?.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
         let rest = line.strip_prefix("# ")?.strip_prefix(&name)?.trim_start();
-        (!name.is_empty() && rest.starts_with("= ") && !["auth", "tokens", "admin", "answer"].contains(&name.as_str()))
-            .then(|| line[2..].to_owned())
+        (!name.is_empty()
+            && rest.starts_with("= ")
+            && !["auth", "tokens", "admin", "answer", "handshake", "public_url"].contains(&name.as_str()))
+        .then(|| line[2..].to_owned())
     };
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
@@ -478,6 +480,7 @@ fn what_is_wrong_with_a_sources_vendor_is_said_with_its_place() {
         ("[sources.shop.fetch]\ntoken = \"rk_live_in_the_file\"".to_owned(), "sources.shop.fetch.token", "a secret written into the file"),
         (format!("[sources.shop.fetch]\n{token}\ntokn = 1"), "sources.shop.fetch.tokn", "tokn"),
         (format!("catch_up = \"1h\"\n[sources.shop.fetch]\n{token}\nclient = \"attio\""), "sources.shop.catch_up", "attio"),
+        (format!("catch_up = \"1h\"\n[sources.shop.fetch]\n{token}\nclient = \"meta\""), "sources.shop.fetch.accounts", "nothing"),
     ] {
         let problems = with_source(&text).expect_err(&text);
         let problem = problems.iter().find(|problem| problem.key == key);

@@ -224,6 +224,7 @@ impl Sqlite {
     pub async fn void_leases(&self, now: i64) -> Result<u64, Error> {
         self.write(|conn| {
             run(conn, "delete from lease", params![])?;
+            run(conn, "update catch_up set lease_holder = null, lease_until = null where state = 0", params![])?;
             run(conn, "update record set wake_at = ? where state = 3", params![now])
         })
         .await

@@ -159,6 +159,7 @@ fn every_owner_and_kind_is_listed_to_its_end() {
     assert_eq!(page.objects[0].push["occurredAt"], 1_700_000_000_000_i64);
     assert_eq!(page.objects[0].push["leadGenFormResponse"], "urn:li:leadGenFormResponse:a-0");
     assert_eq!(page.objects[0].push["leadAction"], "CREATED");
+    assert_eq!(page.objects[0].push["associatedEntity"], json!({ "sponsoredCreative": "urn:li:sponsoredCreative:3" }));
     let mut cursor = page.next;
     let mut seen = Vec::new();
     while let Some(at) = cursor {
