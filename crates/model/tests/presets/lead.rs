@@ -23,7 +23,8 @@ fn published() -> Vec<Row> {
         &user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=\
         &response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN\
         &trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
-    let sendgrid = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
+    let sendgrid =
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
     let dropped = "[{\"email\":\"hello@world.com\",\"event\":\"dropped\",\"reason\":\"Bounced Address\",\"sg_event_id\":\"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA\",\
         \"sg_message_id\":\"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0\",\"smtp-id\":\"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>\",\"timestamp\":1600112492}]\r\n";
     vec![
@@ -145,7 +146,8 @@ fn over_the_body() -> Vec<Row> {
 fn over_time_and_body() -> Vec<Row> {
     let secret = "formula-0123456789abcdef";
     let stripe_like = [("calendly", "calendly-webhook-signature"), ("kit", "x-kit-signature")];
-    let slack_like = [("zoom", "x-zm-signature", "x-zm-request-timestamp", "v0="), ("customer-io", "x-cio-signature", "x-cio-timestamp", "")];
+    let slack_like =
+        [("zoom", "x-zm-signature", "x-zm-request-timestamp", "v0="), ("customer-io", "x-cio-signature", "x-cio-timestamp", "")];
     let zendesk_like = ["zendesk", "zendesk-trigger"];
     let mut rows: Vec<Row> = stripe_like
         .iter()
@@ -242,12 +244,23 @@ fn web_token(algorithm: &str, claims: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>)
 fn tokens() -> Vec<Row> {
     let token = "token-0123456789abcdefghij";
     let in_the_url = [
-        "jotform", "unbounce", "paperform", "cognito-forms", "elementor", "contact-form-7", "eventbrite", "dialpad", "salesforce-outbound",
-        "sendgrid-inbound", "mailchimp", "activecampaign",
+        "jotform",
+        "unbounce",
+        "paperform",
+        "cognito-forms",
+        "elementor",
+        "contact-form-7",
+        "eventbrite",
+        "dialpad",
+        "salesforce-outbound",
+        "sendgrid-inbound",
+        "mailchimp",
+        "activecampaign",
     ];
     let bearers = ["fillout", "gravity-forms", "wpforms", "lead-form", "brevo"];
     let basic = ["pipedrive", "pipedrive-v1", "postmark"];
-    let mut rows: Vec<Row> = in_the_url.iter().map(|&preset| sampled(preset, token).target(&format!("/webhooks/{preset}?token={token}"))).collect();
+    let mut rows: Vec<Row> =
+        in_the_url.iter().map(|&preset| sampled(preset, token).target(&format!("/webhooks/{preset}?token={token}"))).collect();
     rows.extend(bearers.iter().map(|&preset| sampled(preset, token).header("authorization", format!("Bearer {token}"))));
     rows.extend(basic.iter().map(|&preset| {
         let pair = format!("onceward:{token}:with:colons");

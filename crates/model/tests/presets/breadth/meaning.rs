@@ -66,11 +66,14 @@ const AT: &str = "2023-11-14T22:13:20.000Z";
 
 #[test]
 fn stripe_tells_payments_refunds_and_subscriptions_of_their_customer() {
-    let event = |kind: &str, object: Value| one("stripe", &json!({"id": "evt_1", "type": kind, "created": 1_700_000_000, "data": {"object": object}}));
+    let event = |kind: &str, object: Value| {
+        one("stripe", &json!({"id": "evt_1", "type": kind, "created": 1_700_000_000, "data": {"object": object}}))
+    };
     let invoice = json!({"customer": "cus_1", "customer_email": "ada@example.com", "customer_name": "Ada Example", "customer_phone": null, "currency": "jpy",
         "amount_due": 4900, "amount_paid": 4900, "status": "paid", "lines": {"data": [{"description": "Team plan"}]}});
     let person = json!({"contact_external_id": "stripe:cus_1", "email": "ada@example.com"});
-    let of_invoice = json!({"amount": "4900", "currency": "JPY", "first_name": "Ada", "last_name": "Example", "product": "Team plan", "status": "paid"});
+    let of_invoice =
+        json!({"amount": "4900", "currency": "JPY", "first_name": "Ada", "last_name": "Example", "product": "Team plan", "status": "paid"});
     assert_eq!(event("invoice.paid", invoice.clone()), json!(["stripe|payment.succeeded|evt_1", AT, person, of_invoice]));
     assert_eq!(event("invoice.payment_failed", invoice)[0], "stripe|payment.failed|evt_1");
     let charge = json!({"customer": null, "billing_details": {"email": "ada@example.com", "name": null}, "amount_refunded": 1000, "currency": "usd"});

@@ -159,7 +159,9 @@ fn public_keys() -> Vec<Row> {
         })
     };
     let sns = |preset, message: &str, topic: &str, id: &str, at: &str, subject: &str| {
-        let text = format!("Message\n{message}\nMessageId\n{id}\nSubject\n{subject}\nTimestamp\n{at}\nTopicArn\narn:aws:sns:us-west-2:123456789012:{topic}\nType\nNotification\n");
+        let text = format!(
+            "Message\n{message}\nMessageId\n{id}\nSubject\n{subject}\nTimestamp\n{at}\nTopicArn\narn:aws:sns:us-west-2:123456789012:{topic}\nType\nNotification\n"
+        );
         with(preset, &certificate, "replaced when it is signed", &base64(&rsa_sha256(text.as_bytes())))
     };
     let ses: serde_json::Value = serde_json::from_slice(sample("aws-ses").unwrap().body).unwrap();
@@ -180,7 +182,14 @@ fn public_keys() -> Vec<Row> {
                 .header("paypal-transmission-time", "2023-11-14T22:13:20Z")
                 .header("paypal-transmission-sig", base64(&rsa_sha256(text.as_bytes())))
         }),
-        sns("aws-sns", "The engine stopped at noon.", "engine", "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "2023-11-14T22:13:20.344Z", "It stops at noon"),
+        sns(
+            "aws-sns",
+            "The engine stopped at noon.",
+            "engine",
+            "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+            "2023-11-14T22:13:20.344Z",
+            "It stops at noon",
+        ),
         sns(
             "aws-ses",
             ses["Message"].as_str().unwrap(),
@@ -217,7 +226,9 @@ fn json_web_tokens() -> Vec<Row> {
         })
     };
     vec![
-        keyed("vonage", "authorization", "Bearer ", |hash| format!(r#"{{"iat":1700000000,"jti":"1","iss":"Vonage","payload_hash":"{hash}","api_key":"abcd1234"}}"#)),
+        keyed("vonage", "authorization", "Bearer ", |hash| {
+            format!(r#"{{"iat":1700000000,"jti":"1","iss":"Vonage","payload_hash":"{hash}","api_key":"abcd1234"}}"#)
+        }),
         keyed("messagebird", "messagebird-signature-jwt", "", |hash| {
             format!(r#"{{"iss":"MessageBird","nbf":1700000000,"exp":1700000060,"jti":"1","url_hash":"00","payload_hash":"{hash}"}}"#)
         }),
