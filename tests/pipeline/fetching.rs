@@ -49,10 +49,10 @@ async fn push(onceward: &Onceward, leads: std::ops::Range<u64>) -> Answer {
     let body = json!({ "object": "page", "entry": [entry] }).to_string();
     let scheme = "algorithm = 'hmac-sha256'\nheader = 'x-hub-signature-256'\nencoding = 'hex'\nprefix = 'sha256='\nsigned = '{body}'";
     let scheme: Scheme = toml::from_str(scheme).unwrap();
-    let verifier = scheme.compile(&[Secret::new("canary-desk-secret-4711").unwrap()]).unwrap();
+    let verifier = scheme.compile(&[Secret::new("canary-desk-secret-4711").unwrap()], None).unwrap();
     let request = Received { method: "POST", target: "/webhooks/meta", headers: &[], body: body.as_bytes() };
     let mut post = onceward.http.post(format!("{}/webhooks/meta", onceward.public)).header("content-type", "application/json");
-    for (name, value) in verifier.sign(&request, now()).unwrap() {
+    for (name, value) in verifier.sign(&request, now()).unwrap().headers {
         post = post.header(name, value);
     }
     Answer::of(post.body(body.clone()).send().await.unwrap()).await.unwrap()

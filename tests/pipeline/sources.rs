@@ -124,3 +124,32 @@ async fn what_changes_in_what_a_source_sends_is_learned_told_once_and_never_refu
     assert_eq!(drift(&onceward).await["changes"].as_array().unwrap().len(), 2);
     assert_eq!(onceward.admin.get("/api/sources/nobody/drift").await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn map_explains_every_rule_and_every_field() {
+    let onceward = Onceward::start().await;
+    let file = onceward.folder().join("lead.json");
+    let mut body: Value = serde_json::from_slice(&Lead::new(1).body(Source::Desk)).unwrap();
+    body["phone"] = json!("nonsense");
+    std::fs::write(&file, body.to_string()).unwrap();
+    let file = file.display().to_string();
+    let mapped = onceward.run(&["--json", "map", "--source", "desk", &file]).await.json();
+    let explained = &mapped["readings"][0]["explained"];
+    assert_eq!((&explained["vendor_type"], &explained["rules"][0]["fits"]), (&json!("lead"), &json!(true)), "{explained:#}");
+    let field = |name: &str| explained["fields"].as_array().unwrap().iter().find(|field| field["name"] == name).cloned().unwrap();
+    assert_eq!((&field("email")["found"], &field("email")["result"]), (&json!("person-1@example.com"), &json!("person-1@example.com")));
+    assert_eq!(
+        (&field("email")["normalizer"], field("email")["from"].as_str().is_some_and(|from| from.contains("email"))),
+        (&json!("email"), true)
+    );
+    assert!(field("phone_e164")["why"].is_string() && field("phone_e164")["result"].is_null(), "{:#}", field("phone_e164"));
+    assert!(field("first_name")["why"].is_string(), "it says that nothing is there: {:#}", field("first_name"));
+    let text = onceward.run(&["map", "--source", "desk", &file]).await.out;
+    for part in ["The vendor calls it lead", "fits:", "phone_e164", "person-1@example.com", "desk|lead.created|evt-1"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    // What is irrelevant says by which word.
+    std::fs::write(&file, r#"{"type":"ping"}"#).unwrap();
+    let ignored = onceward.run(&["map", "--source", "desk", &file]).await.out;
+    assert!(ignored.contains("does not fit") && ignored.contains("`ping`"), "{ignored}");
+}

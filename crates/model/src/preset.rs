@@ -127,7 +127,7 @@ impl Sample {
             // The boundary is what the first line says (RFC 2046, section 5.1.1).
             "multipart" => {
                 let line = body.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
-                format!("multipart/form-data; boundary={}", String::from_utf8_lossy(line).trim_start_matches("--"))
+                format!("multipart/form-data; boundary={}", String::from_utf8_lossy(line).strip_prefix("--").unwrap_or_default())
             }
             _ => "application/json".to_owned(),
         }

@@ -171,6 +171,8 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use model::preset::sample;
     use model::secret::Secret;
     use model::source::{Source, SourceDef};
@@ -186,6 +188,7 @@ mod tests {
         let mut secrets: Vec<String> = [
             "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
             "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+            "v1,whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
             "somebody:a-long-password-0123",
         ]
         .map(str::to_owned)
@@ -194,6 +197,7 @@ mod tests {
         for key in KEYS.lines() {
             let wrapped = key.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("\n");
             secrets.extend([format!("-----BEGIN PRIVATE KEY-----\n{wrapped}\n-----END PRIVATE KEY-----"), key.to_owned()]);
+            secrets.push(hex::encode(STANDARD.decode(key).unwrap()));
         }
         secrets
     }
@@ -215,7 +219,11 @@ mod tests {
         let body = sample(preset).unwrap().body;
         let sender = sender.speaking(crate::command::send::headers("sample", Some(preset), body));
         let signed = sender.sign(body, now).map_err(|error| error.to_string())?;
-        assert_eq!(Ok(&signed), sender.sign(body, now).as_ref(), "{preset}: the same again is the same");
+        let again = sender.sign(body, now).map_err(|error| error.to_string())?;
+        // An ECDSA signature is another one each time.
+        if preset != "sendgrid-events" {
+            assert_eq!(signed, again, "{preset}: the same again is the same");
+        }
         let headers: Vec<_> = signed.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value.into_bytes())).collect();
         let request = Received { method: "POST", target: &signed.target, headers: &headers, body: &signed.body };
         verifier.verify(&request, now).map(drop).map_err(|rejection| format!("signed, and refused: {}", rejection.sentence()))
@@ -231,6 +239,8 @@ mod tests {
                 unsigned.push((facts.name.clone(), tried));
             }
         }
+        // Amazon signs with a certificate of its own, which nobody else can have.
+        unsigned.retain(|(name, _)| !["aws-ses", "aws-sns"].contains(&name.as_str()));
         assert!(unsigned.is_empty(), "{unsigned:#?}");
     }
 

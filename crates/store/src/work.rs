@@ -491,6 +491,8 @@ fn unconfigured(entry: RecordEntry, rows: &[OpenRow], reason: Reason) -> Ready {
     Ready { entry, planned: protocol::Planned { record, body_changed: false, endings, warnings: Vec::new(), claim: None } }
 }
 
+/// What records of one call have in common: object, step, mode, whether by the CRM's id, size, and what a fetch needs besides an id.
+type Shape = (String, Kind, Mode, bool, u32, BTreeMap<String, String>);
 type Grouped = (Vec<(RecordEntry, bool)>, Vec<Call>, bool);
 
 /// Forms calls of records that need the same thing. Records beyond what is permitted stay as they are, due.
@@ -504,7 +506,7 @@ fn group(
 ) -> Grouped {
     let mut kept = Vec::with_capacity(ready.len());
     let mut calls: Vec<Call> = Vec::new();
-    let mut open_calls: BTreeMap<(String, Kind, Mode, bool, u32, BTreeMap<String, String>), usize> = BTreeMap::new();
+    let mut open_calls: BTreeMap<Shape, usize> = BTreeMap::new();
     let mut skipped = false;
     for Ready { mut entry, planned } in ready {
         let mut record = planned.record;

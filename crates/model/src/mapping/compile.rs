@@ -121,6 +121,8 @@ pub(crate) struct Compiled {
     pub(crate) how: Normalizer,
     /// The currency of an amount of its smallest unit.
     pub(crate) minor: Option<Expression>,
+    /// It may come from where nothing is signed.
+    pub(crate) unsigned: bool,
     pub(crate) required: bool,
     pub(crate) clear: bool,
     pub(crate) default: Option<Value>,
@@ -161,7 +163,7 @@ impl Mapping {
             def.fetched.iter().filter_map(|(object, def)| Some((object.clone(), fetched::compile(&mut work, object, def)?))).collect();
         let parse = work.parse(&def.parse);
         let batch = def.batch.as_deref().and_then(|path| work.path("batch", path));
-        work.check_batch(&def, &rules);
+        work.check_unsigned(&rules);
         work.check_rules(&def);
         fetched::check(&mut work, &def);
         let vendor_type = vendor_type.filter(|_| problems.len() == before)?;
@@ -181,7 +183,8 @@ impl Mapping {
             parse,
             batch,
             vendor_type,
-            id,
+            // Where no rule fits, nothing is fetched either.
+            id: id.map(|id| Compiled { unsigned: false, ..id }),
             rules,
             fetched,
             volatile,
@@ -268,21 +271,20 @@ impl Work<'_> {
         paths.iter().filter_map(|path| self.path("parse", path)).collect()
     }
 
-    /// An id that does not come from the entry is the same for all of them.
-    fn check_batch(&mut self, def: &MappingDef, rules: &[Rule]) {
-        if def.batch.is_none() {
-            return;
-        }
-        let ids = rules.iter().filter_map(|rule| match rule {
-            Rule::Event(rule) => rule.id.as_ref(),
-            Rule::Ignore(_) => None,
-        });
-        if ids.into_iter().any(|id| !matches!(id.place, Place::Expression(_))) {
-            self.problem(
-                "id",
-                "is the same for all entries of a batch, so they would be copies of one event",
-                "Take the id from the entry: `id = \"eventId\"`, or `key(a, b)` where only several members together name it.",
-            );
+    /// An id that is not signed may name only what is looked up at the vendor.
+    fn check_unsigned(&mut self, rules: &[Rule]) {
+        for rule in rules {
+            if let Rule::Event(rule) = rule
+                && rule.fetch.is_none()
+                && rule.id.as_ref().is_some_and(|id| id.unsigned)
+            {
+                let message = "is not signed, so whoever sends a body again could make another event of it";
+                self.problem(
+                    format!("{}.id.unsigned", rule.key),
+                    message,
+                    "Remove `unsigned`, or add `fetch`, whose event is read at the vendor.",
+                );
+            }
         }
     }
 

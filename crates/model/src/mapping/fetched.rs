@@ -89,7 +89,7 @@ fn is_name(text: &str) -> bool {
 
 impl Reader<'_, '_> {
     /// What a pushed entry asks to be fetched; what is wrong with it is added to `refusals`.
-    pub(super) fn to_fetch(&mut self, rule: &FetchRule, refusals: &mut Vec<String>) -> Option<Fetch> {
+    pub(super) fn asked_of(&mut self, rule: &FetchRule, refusals: &mut Vec<String>) -> Option<Fetch> {
         let id = self.text(&rule.id);
         let id = id.trim();
         if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {

@@ -282,7 +282,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let id = self.event_key(rule, &event, said_when, &mut refusals);
         event.idempotency_key = key::key(&self.source.name, &event.event_type, &id.tail);
         event.event_id = format!("{}:{}", self.source.name, id.shown.as_deref().unwrap_or(id.tail.as_str()));
-        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.to_fetch(fetch, &mut refusals));
+        event.fetch = rule.fetch.as_ref().and_then(|fetch| self.asked_of(fetch, &mut refusals));
         if !refusals.is_empty() {
             return Reading::DeadLetter {
                 reason: Reason::SchemaMismatch,
@@ -484,9 +484,8 @@ impl<'a, 'c> Reader<'a, 'c> {
         let body = |reader: &Self| Id { tail: Tail::body(reader.bytes()), shown: None, fallback: false };
         let Some(compiled) = compiled else { return body(self) };
         let signed = match &compiled.place {
-            Place::Header(name) => self.context.signed_headers.iter().any(|signed| signed == name),
-            // The query string may be signed as part of `{target}`, and whoever signs it says so by a body that is the same.
-            Place::Query(_) => false,
+            Place::Header(name) => compiled.unsigned || self.context.signed_headers.iter().any(|signed| signed == name),
+            Place::Query(name) => compiled.unsigned || self.source.headers.signs_parameter(name),
             Place::Expression(_) | Place::Constant(_) => true,
         };
         if !signed {
@@ -500,6 +499,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         };
         match text {
             Ok(Some(text)) if !text.is_empty() => {
+                let text = self.of_entry(text, &compiled.place);
                 let tail = Tail::id(&text);
                 let shown =
                     (text.len() <= ID_BYTES_MAX && !text.chars().any(|letter| letter.is_control() && letter != '\0')).then_some(text);
@@ -513,6 +513,16 @@ impl<'a, 'c> Reader<'a, 'c> {
                 self.warn("unusable_id", format!("{}: {}, so the body's hash is the key.", compiled.label, unusable.found));
                 body(self)
             }
+        }
+    }
+
+    /// What stands outside a batch names all of its entries: with the entry's own bytes it names one.
+    fn of_entry(&self, id: String, place: &Place) -> String {
+        match (place, &self.entry) {
+            (Place::Header(_) | Place::Query(_) | Place::Constant(_), Some(_)) => {
+                format!("{id}:{}", &hex::encode(Sha256::digest(self.bytes()))[..16])
+            }
+            (Place::Expression(_), _) | (_, None) => id,
         }
     }
 

@@ -86,3 +86,54 @@ pub fn gone(object: &str) -> Result<Found, Failure> {
     failure.reason = Some(Reason::RecordNotFound);
     Err(failure)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::State;
+    use crate::{Class, EventId, Scope};
+
+    fn waiting(ordinal: i64, with: &str) -> Waiting {
+        Waiting { delivery: EventId(64).delivery(ordinal), with: BTreeMap::from([("tenant".to_owned(), with.to_owned())]) }
+    }
+
+    fn plan(record: Record, waiting: &[Waiting], at: i64) -> Planned {
+        plan_fetch(record, waiting, "worker", CallId(1), &Policy::default(), Time::from_seconds(at))
+    }
+
+    #[test]
+    fn a_look_is_for_whoever_wants_to_know_the_same_and_intends_no_write() {
+        let planned = plan(Record::new(Time(0)), &[waiting(1, "a"), waiting(2, "b"), waiting(3, "a")], 10);
+        let Some(Step::Fetch(look)) = planned.claim.map(|claim| claim.step) else { panic!("no look") };
+        assert_eq!(look.deliveries, [1, 3].map(|ordinal| EventId(64).delivery(ordinal)));
+        assert_eq!((planned.record.state, planned.record.intent, planned.record.fence), (State::Leased, false, 1));
+    }
+
+    #[test]
+    fn an_object_for_which_nobody_waits_rests() {
+        let planned = plan(Record::new(Time(0)), &[], 10);
+        assert_eq!((planned.record.state, planned.record.wake_at, planned.claim), (State::Clean, None, None));
+    }
+
+    #[test]
+    fn a_fetch_that_kills_its_worker_is_taken_out_and_leaves_no_doubt() {
+        let all = [waiting(1, "a"), waiting(2, "a")];
+        let mut record = Record::new(Time(0));
+        for claim in 0..20 {
+            let planned = plan(record, &all, claim * 1_000);
+            assert_eq!(planned.record.doubt, None);
+            if let Some((poisoned, Ending::Dead { reason, .. })) = planned.endings.first() {
+                assert_eq!((*poisoned, *reason), (all[0].delivery, Reason::Poison));
+                return;
+            }
+            record = planned.record;
+        }
+        panic!("it kills for ever");
+    }
+
+    #[test]
+    fn an_object_that_is_gone_is_no_failure_of_its_vendor() {
+        let Err(failure) = gone("lead") else { panic!("it is there") };
+        assert_eq!((failure.class, failure.scope, failure.reason), (Class::Permanent, Scope::Record, Some(Reason::RecordNotFound)));
+    }
+}

@@ -50,6 +50,7 @@ mod certificate;
 mod compile;
 mod diagnose;
 mod guess;
+mod installed;
 mod jwt;
 mod key;
 mod network;

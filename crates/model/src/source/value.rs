@@ -28,6 +28,10 @@ pub struct ValueDef {
     /// `enum`, `html_to_text`, `list`, `raw`.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     pub normalizer: Option<String>,
+    /// The id of an event whose object is fetched may come from a header that is not signed: whoever sends it again under another one causes one
+    /// more look at what is there now, and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned: bool,
     /// Without it the event is a dead letter.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub required: bool,

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use model::mapping::ReadContext;
+use model::mapping::explain::Explained;
 use model::route::{OnDelete, Plan, Planned, Routes};
 use model::seal::HashKey;
 use model::source::Source;
@@ -12,7 +13,11 @@ use super::{Context, Refused, send};
 use crate::clock;
 use crate::installation::Installation;
 use crate::sender::Sender;
-use crate::shown::plain;
+use crate::shown::{cut, list, plain, table, word};
+
+/// Letters of a value, and of an expression, that a person is shown; `--json` has them all.
+const FOUND_SHOWN: usize = 60;
+const FROM_SHOWN: usize = 70;
 
 #[derive(Args)]
 pub struct Map {
@@ -38,23 +43,69 @@ pub fn run(context: &Context, asked: Map) -> Result<(), Refused> {
     let request = Received { method: "POST", target: &signed.target, headers: &headers, body: &signed.body };
     let verified = held.verifier.verify(&request, now).map_err(|rejection| Refused::because(rejection.sentence()))?;
     let hash_key = installation.configuration.hash_key();
-    let readings = read(&held.source, &request, &verified.signed_headers, &hash_key, now);
     let routes = &installation.configuration.routes;
-    let shown: Vec<Value> = readings.iter().map(|reading| reading_json(reading, &held.source, routes)).collect();
-    let text: String = shown.iter().map(reading_text).collect();
-    let dead = readings.iter().any(|reading| matches!(reading, Reading::DeadLetter { .. }));
+    let explained = with_context(now, &verified.signed_headers, &hash_key, |context| held.source.explain(&request, context));
+    let shown: Vec<Value> = explained.iter().map(|explained| explained_json(explained, &held.source, routes)).collect();
+    let mut text: String = shown.iter().map(|shown| format!("{}\n{}\n", explained_text(shown), reading_text(shown))).collect();
+    if shown.is_empty() {
+        text = "A batch of nothing: no event.\n".to_owned();
+    }
+    let dead = explained.iter().any(|explained| matches!(explained.reading, Reading::DeadLetter { .. }));
     context.say(&json!({ "source": asked.source, "readings": shown }), &text);
     if dead { Err(Refused::Told) } else { Ok(()) }
 }
 
 /// What a request holds, with ids that are nobody's.
 pub fn read(source: &Source, request: &Received<'_>, signed_headers: &[String], hash_key: &HashKey, now: Time) -> Vec<Reading> {
+    with_context(now, signed_headers, hash_key, |context| source.read(request, context))
+}
+
+fn with_context<T>(now: Time, signed_headers: &[String], hash_key: &HashKey, read: impl FnOnce(&mut ReadContext<'_>) -> T) -> T {
     let mut ids = IdGenerator::new(0, 0);
     let raw_event = RawEventId(ids.next_id(now));
     let correlation_id = raw_event.to_string();
     let event_id = &mut || EventId(ids.next_id(now));
     let mut context = ReadContext { received_at: now, raw_event, correlation_id: &correlation_id, signed_headers, hash_key, event_id };
-    source.read(request, &mut context)
+    read(&mut context)
+}
+
+fn explained_json(explained: &Explained, source: &Source, routes: &Routes) -> Value {
+    let mut shown = reading_json(&explained.reading, source, routes);
+    shown["explained"] =
+        json!({ "entry": explained.entry, "vendor_type": explained.vendor_type, "rules": explained.rules, "fields": explained.fields });
+    shown
+}
+
+/// Which rule fits and why the ones before it do not, and what each field was made of.
+fn explained_text(shown: &Value) -> String {
+    let part = |value: &Value, pointer: &str| word(value, pointer);
+    let mut text = String::new();
+    if shown.pointer("/explained/entry").is_some_and(|entry| !entry.is_null()) {
+        text.push_str(&format!("Entry {}\n", part(shown, "/explained/entry")));
+    }
+    text.push_str(&format!("The vendor calls it {}\n", part(shown, "/explained/vendor_type")));
+    for rule in list(shown, "/explained/rules") {
+        let fits = if rule.pointer("/fits") == Some(&Value::Bool(true)) { "fits" } else { "does not fit" };
+        text.push_str(&format!("  {} → {} {fits}: {}\n", part(rule, "/rule"), part(rule, "/makes"), part(rule, "/why")));
+    }
+    let rows: Vec<[String; 5]> = list(shown, "/explained/fields")
+        .iter()
+        .map(|field| {
+            let [name, from, normalizer] = ["/name", "/from", "/normalizer"].map(|pointer| part(field, pointer));
+            let found = cut(&part(field, "/found"), FOUND_SHOWN);
+            let result = match (field.get("result"), field.get("why").and_then(Value::as_str)) {
+                (Some(result), None) => cut(&part(result, ""), FOUND_SHOWN),
+                (Some(Value::Null) | None, Some(why)) => format!("- ({})", plain(why)),
+                (Some(result), Some(why)) => format!("{} ({})", cut(&part(result, ""), FOUND_SHOWN), plain(why)),
+                (None, None) => "-".to_owned(),
+            };
+            [name, cut(&from, FROM_SHOWN), found, normalizer, result]
+        })
+        .collect();
+    if !rows.is_empty() {
+        text.push_str(&table(["field", "from", "found", "as", "result"], &rows));
+    }
+    text
 }
 
 fn reading_json(reading: &Reading, source: &Source, routes: &Routes) -> Value {

@@ -36,8 +36,10 @@ fn written_out(text: &str) -> String {
     let setting = |line: &str| {
         let name: String = line.strip_prefix("# ")?.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect();
         let rest = line.strip_prefix("# ")?.strip_prefix(&name)?.trim_start();
-        (!name.is_empty() && rest.starts_with("= ") && !["auth", "tokens", "admin", "answer"].contains(&name.as_str()))
-            .then(|| line[2..].to_owned())
+        (!name.is_empty()
+            && rest.starts_with("= ")
+            && !["auth", "tokens", "admin", "answer", "handshake", "public_url"].contains(&name.as_str()))
+        .then(|| line[2..].to_owned())
     };
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }

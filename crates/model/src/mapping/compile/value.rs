@@ -16,6 +16,13 @@ impl Work<'_> {
         let (place, shown) = self.place(key, def)?;
         let how = self.normalizer(key, def, plain)?;
         self.check_options(key, def, &how, &place);
+        if def.unsigned && name != "id" {
+            self.problem(
+                format!("{key}.unsigned"),
+                "is only for an event's id",
+                "Remove `unsigned`: other values are taken from anywhere.",
+            );
+        }
         let minor = def.minor.as_deref().and_then(|text| self.expression(&format!("{key}.minor"), text));
         Some(Compiled {
             label: format!("`{name}` ({shown})"),
@@ -23,6 +30,7 @@ impl Work<'_> {
             place,
             how,
             minor,
+            unsigned: def.unsigned,
             required: def.required,
             clear: def.clear,
             default: def.default.clone(),

@@ -199,7 +199,21 @@ pub(crate) fn plain_letters(text: &str) -> String {
     }
     let letters = icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(text);
     // What is decomposed into a letter and a mark: the marks of the Latin, Greek and Cyrillic scripts.
-    letters.chars().filter(|letter| !('\u{300}'..='\u{36f}').contains(letter)).flat_map(char::to_lowercase).collect()
+    let letters = letters.chars().filter(|letter| !('\u{300}'..='\u{36f}').contains(letter)).flat_map(char::to_lowercase);
+    let mut plain = String::with_capacity(text.len());
+    for letter in letters {
+        // These are letters of their own and are not decomposed.
+        match letter {
+            'ß' => plain.push_str("ss"),
+            'æ' => plain.push_str("ae"),
+            'œ' => plain.push_str("oe"),
+            'ø' => plain.push('o'),
+            'ł' => plain.push('l'),
+            'đ' => plain.push('d'),
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn text_only<'a>(value: &Node<'_>, text: Option<&'a str>, word: &'static str) -> Result<&'a str, Unusable> {
@@ -446,7 +460,7 @@ mod tests {
         bad(Normalizer::Country, "Atlantis");
         good(Normalizer::Money(Money::Decimal(None)), "1,234.50", "1234.50");
         assert_eq!(normalize(&Normalizer::Money(Money::Minor), &Node::Number(150.into()), Some("EUR")), Ok(Some("1.50".into())));
-        assert_eq!(plain_letters("ÀÉÎÕÜ ß Ω"), "aeiou ß ω");
+        assert_eq!(plain_letters("ÀÉÎÕÜ ß Æ Ø Ω"), "aeiou ss ae o ω");
     }
 
     #[test]

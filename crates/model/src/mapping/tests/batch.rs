@@ -215,11 +215,33 @@ fn a_large_surrounding_of_many_entries_costs_their_sum() {
 }
 
 #[test]
-fn an_id_that_is_not_the_entrys_is_found_when_the_source_is_compiled() {
-    for id in ["{ header = \"x-id\" }", "{ query = \"q\" }", "{ const = \"c\" }"] {
-        let problems = compile(&format!("batch = \"[]\"\nid = {id}\n[[events]]\ntype = \"a\"\n")).unwrap_err();
-        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["id"], "{problems:?}");
-    }
+fn an_id_of_the_whole_request_names_an_entry_together_with_its_bytes() {
+    let source = source("batch = \"[]\"\nid = { header = \"x-id\" }\n[[events]]\ntype = \"a\"\n");
+    let keys = |id: &str, body: &str| read_all(&source, &[("x-id", id)], "", body.as_bytes(), NOW).iter().map(key).collect::<Vec<_>>();
+    let one = keys("r1", r#"[{"a":1},{"a":2}]"#);
+    assert!(one[0].starts_with("demo|a|r1:") && one[0] != one[1], "{one:?}");
+    assert_eq!(keys("r1", r#"[{"a":2}, {"a":1}]"#), [one[1].clone(), one[0].clone()]);
+    assert_ne!(keys("r2", r#"[{"a":1}]"#)[0], one[0]);
+}
+
+#[test]
+fn an_id_that_is_not_signed_is_for_what_is_fetched_alone() {
+    let fetched = "[[events]]\nwhen = \"x\"\ntype = \"a\"\nfetch = { object = \"o\", id = \"x\" }\n[fetched.o.fields]\nemail = \"email\"\n";
+    let source = source(&format!("batch = \"[]\"\nid = {{ header = \"x-other\", unsigned = true }}\n{fetched}"));
+    let of = |id: &str, body: &[u8]| read_all(&source, &[("x-other", id)], "", body, NOW).remove(0);
+    let (one, again, other) = (of("1", br#"[{"x":"7"}]"#), of("1", br#"[{"x": "7"}]"#), of("2", br#"[{"x":"7"}]"#));
+    assert!(key(&one).starts_with("demo|a|1:") && matches!(&one, Reading::Event { warnings, .. } if warnings.is_empty()), "{one:?}");
+    assert!(key(&one) == key(&again) && key(&one) != key(&other));
+    assert!(key(&of("1", br#"[{"y":1}]"#)).contains("|body:"), "where nothing is fetched, it counts for nothing");
+    let plain = compile(
+        "id = { header = \"x\", unsigned = true }\n[[events]]\ntype = \"a\"\nfields = { company = { from = \"c\", unsigned = true } }\n",
+    );
+    let keys: Vec<_> = plain.unwrap_err().into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, ["events.0.fields.company.unsigned", "events.0.id.unsigned"]);
+}
+
+#[test]
+fn a_path_that_is_none_is_found_when_the_source_is_compiled() {
     for path in ["a..b", "a[0]", "*"] {
         assert_eq!(compile(&format!("batch = \"{path}\"\n[[events]]\ntype = \"a\"\n")).unwrap_err()[0].key, "batch");
     }

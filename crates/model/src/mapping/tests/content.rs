@@ -109,3 +109,51 @@ proptest::proptest! {
         proptest::prop_assert!(key(&reading).len() <= 255);
     }
 }
+
+#[test]
+fn row_55_and_56_forms_and_parts_are_read_where_the_source_says_so() {
+    let form = source("content = \"form\"\nid = \"id\"\n[[events]]\ntype = \"lead.created\"\nfields = { company = \"c\", odd = \"z\" }\n");
+    let as_form = |body: &[u8]| read_all(&form, &[("content-type", "application/x-www-form-urlencoded")], "", body, NOW).remove(0);
+    let (read_event, warnings) = event(as_form(b"id=1&c=a%00b&z=%zz"));
+    assert_eq!((&read_event.attributes["company"], &read_event.attributes["odd"]), (&"a\u{fffd}b".into(), &"%zz".into()));
+    assert_eq!(warnings, ["nul_replaced"]);
+    assert!(key(&as_form(b"id=1&id=2")).contains("|body:"), "two ids are none");
+    let many = format!("id=1&{}", "x=1&".repeat(10_000));
+    assert_eq!(dead(as_form(many.as_bytes())).0, Reason::Limits);
+    assert_eq!(dead(read_all(&form, &[("content-type", "application/json")], "", b"{}", NOW).remove(0)).0, Reason::Unparseable);
+
+    let parts = source(
+        "content = \"multipart\"\nparse = [\"rawRequest\"]\nid = \"submissionID\"\n[[events]]\ntype = \"lead.created\"\nfields = { email = \"named(rawRequest, 'email')\" }\n",
+    );
+    let body = "--B\r\nContent-Disposition: form-data; name=\"submissionID\"\r\n\r\n56\r\n--B\r\nContent-Disposition: form-data; name=\"rawRequest\"\r\n\r\n\
+        {\"q4_email\":\"ada@example.com\"}\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"cv.pdf\"\r\n\r\n\u{1}\r\n--B--\r\n";
+    let as_parts =
+        |body: &str| read_all(&parts, &[("content-type", "multipart/form-data; boundary=B")], "", body.as_bytes(), NOW).remove(0);
+    let (read_event, warnings) = event(as_parts(body));
+    assert_eq!((read_event.identity.email.as_deref(), warnings), (Some("ada@example.com"), vec!["files_dropped".to_owned()]));
+    assert_eq!(read_event.idempotency_key, "demo|lead.created|56");
+    let (reason, message) = dead(as_parts(&body.replace("{\"q4", "{q4")));
+    assert!(reason == Reason::Unparseable && message.contains("`rawRequest`") && !message.contains("ada"), "{message}");
+    assert!(matches!(as_parts(&body.replace("{\"q4_email\":\"ada@example.com\"}", "just text")), Reading::Event { .. }));
+}
+
+#[test]
+fn what_is_parsed_once_more_has_the_same_limits_and_duplicates() {
+    let source = source("parse = [\"message\"]\nid = \"id\"\n[[events]]\ntype = \"a.b\"\nfields = { company = \"message.c\" }\n");
+    let of = |message: &str| read(&source, serde_json::json!({"id": "1", "message": message}).to_string().as_bytes());
+    assert_eq!(event(of(r#"{"c":"x"}"#)).0.attributes["company"], serde_json::json!("x"));
+    assert!(dead(of(r#"{"c":"x","c":"y"}"#)).1.contains("`c`"));
+    assert_eq!(dead(of(&format!("[{}1]", "1,".repeat(100_000)))).0, Reason::Limits);
+    assert_eq!(dead(of(&format!("{}{}", "[".repeat(200), "]".repeat(200)))).0, Reason::Unparseable);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_body_of_any_kind_is_read_into_something(
+        kind in "(json|form|multipart|xml|any)", body in "(\\{|\\}|\\[|\\]|\"a\"|:|,|1|=|&|%41|<a>|</a>|<a/>|--b|\r\n|Content-Disposition: form-data; name=a|\r\n\r\n){0,16}",
+        media in "(application/json|application/x-www-form-urlencoded|multipart/form-data; boundary=b|text/xml)",
+    ) {
+        let source = source(&format!("content = \"{kind}\"\nparse = [\"a\"]\n[[events]]\ntype = \"a.b\"\nfields = {{ company = \"a\" }}\n"));
+        proptest::prop_assert_eq!(read_all(&source, &[("content-type", &media)], "", body.as_bytes(), NOW).len(), 1);
+    }
+}

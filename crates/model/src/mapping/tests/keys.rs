@@ -35,6 +35,16 @@ fn row_45_headers_and_parameters_that_are_not_signed_never_do() {
 }
 
 #[test]
+fn a_parameter_that_is_signed_makes_a_key() {
+    for signed in ["{target}{body}", "{query:k}.{body}"] {
+        let text = format!(
+            "signature = {{ algorithm = \"hmac-sha256\", header = \"x-signature\", signed = \"{signed}\" }}\nid = {{ query = \"k\" }}\n[[events]]\ntype = \"lead.created\"\n"
+        );
+        assert_eq!(with(&source(&text), &[], BODY).0, "q", "{signed}");
+    }
+}
+
+#[test]
 fn row_83_a_configured_id_that_is_missing_leaves_the_bodys_hash() {
     for body in [
         &br#"{"email":"a@example.com","at":"2023-11-14T22:13:20Z"}"#[..],

@@ -4,6 +4,7 @@ mod batch;
 mod content;
 mod documented;
 mod explain;
+mod fetched;
 mod golden;
 mod keys;
 mod meaning;

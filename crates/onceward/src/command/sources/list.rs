@@ -113,7 +113,7 @@ pub fn markdown(presets: &[Facts]) -> String {
         let more = [
             facts.handshake.as_ref().map(|_| "handshake".to_owned()),
             facts.batch.as_ref().map(|_| "batches".to_owned()),
-            facts.fetch.as_ref().map(|_| "fetches what was pushed".to_owned()),
+            facts.fetches().then(|| "fetches what was pushed".to_owned()),
             facts.disabled.as_ref().map(|_| "**disabled**".to_owned()),
         ];
         let more: Vec<String> = more.into_iter().flatten().collect();
