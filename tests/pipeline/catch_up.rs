@@ -130,7 +130,9 @@ call_timeout = "5s"
 
 async fn caught_up(onceward: &Onceward, more: &[&str]) -> Value {
     let since = Time::from_seconds(now().seconds() - 3_600).to_string();
-    let ran = onceward.run(&[&["--json", "sources", "catch-up", "leads", "--since", &since], more].concat()).await;
+    let mut arguments = vec!["--json", "sources", "catch-up", "leads", "--since", since.as_str()];
+    arguments.extend(more);
+    let ran = onceward.run(&arguments).await;
     assert_eq!(ran.code, 0, "{ran:?}\n{}", onceward.log());
     ran.json()
 }
