@@ -91,7 +91,6 @@ fn over_the_body() -> Vec<Row> {
         ("cal-com", "x-cal-signature-256", ""),
         ("savvycal", "x-savvycal-signature", "sha256="),
         ("attio", "attio-signature", ""),
-        ("asana", "x-hook-signature", ""),
         ("notion", "x-notion-signature", "sha256="),
         ("clickup", "x-signature", ""),
         ("dub", "dub-signature", ""),
