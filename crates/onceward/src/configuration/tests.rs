@@ -38,7 +38,7 @@ fn written_out(text: &str) -> String {
         let rest = line.strip_prefix("# ")?.strip_prefix(&name)?.trim_start();
         (!name.is_empty()
             && rest.starts_with("= ")
-            && !["auth", "tokens", "admin", "answer", "handshake", "public_url"].contains(&name.as_str()))
+            && !["auth", "tokens", "admin", "answer", "handshake", "public_url", "batch"].contains(&name.as_str()))
         .then(|| line[2..].to_owned())
     };
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
@@ -176,7 +176,7 @@ secrets = [{ file = "/nowhere/at/all" }]
 
 [sources.landing-page]
 secrets = [{ env = "SHORT" }]
-signature = { algorithm = "md5", haeder = "x-signature", signed = "{body}" }
+signature = { algorithm = "md4", haeder = "x-signature", signed = "{body}" }
 [[sources.landing-page.events]]
 when = "type == "
 type = "lead.created"
@@ -236,7 +236,7 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("sources.stripe.preset", "`strip`", ""),
         ("sources.stripe.secrets[0]", "/nowhere/at/all", "create the file"),
         ("sources.landing-page.secrets[0]", "5 bytes", ""),
-        ("sources.landing-page.signature.algorithm", "`md5`", ""),
+        ("sources.landing-page.signature.algorithm", "`md4`", ""),
         ("sources.landing-page.signature.haeder", "unknown key", "did you mean `header`?"),
         ("sources.landing-page.events[0].fields.email.az", "unknown key", "did you mean `as`?"),
         ("destinations.salesforce.auth.client_secret", "written into the file", "environment variable"),
