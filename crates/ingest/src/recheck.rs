@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use model::handshake::Handshaken;
 use model::seal::{NONCE_BYTES, SealError, unpack};
 use model::signature::Rejection;
 use model::{Received, Time};
@@ -50,6 +51,12 @@ impl Door {
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         if kept.reason == Rejection::AddressNotAllowed.as_str() && !gate.verifier.allows(nowhere) {
             return Ok(Rechecked::Refused { reason: kept.reason.clone(), diagnosis: Rejection::AddressNotAllowed.sentence().to_owned() });
+        }
+        // What is a handshake, or a forgery made of one's answer, is no event however well it is signed.
+        let handshaken = gate.source.handshake.as_ref().map(|handshake| handshake.answer(&request, &gate.verifier, kept.at));
+        if handshaken.is_some_and(|handshaken| handshaken != Handshaken::Ordinary) {
+            let still = Rejection::HandshakeMismatch;
+            return Ok(Rechecked::Refused { reason: still.as_str().to_owned(), diagnosis: still.sentence().to_owned() });
         }
         match self.admit_late(gate, &request, kept.at, now, nonce) {
             Ok(Admitted { intake, .. }) => Ok(Rechecked::Genuine(Box::new(intake))),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -236,7 +237,8 @@ pub struct Enriched {
 
 /// From a fetched object to what is to be committed: the whole event, and where it goes.
 ///
-/// `held` is the event as the ledger has it, `at` when the object was fetched, `identifier_trust` as for [`prepare`].
+/// `held` is the event as the ledger has it, `at` when the object was fetched, `identifier_trust` as for [`prepare`]. A bug of ours in reading the object
+/// makes a dead letter of the one event, or the loop that delivers would end with all the others.
 pub fn enrich(
     source: &Source,
     held: &Event,
@@ -245,10 +247,20 @@ pub fn enrich(
     routes: &Routes,
     identifier_trust: &BTreeMap<String, u8>,
 ) -> Enriched {
+    let ways = Ways { routes, identifier_trust };
+    catch_unwind(AssertUnwindSafe(|| enriched(source, held, object, at, ways))).unwrap_or_else(|_panic| {
+        let message =
+            format!("Reading the fetched `{}` failed because of a bug of ours.", held.fetch.as_ref().map_or("", |fetch| &fetch.object));
+        let fate = Fate::DeadLetter { reason: Reason::Poison, message, owner: None };
+        Enriched { normalized: None, mapping_version: source.mapping_version().to_owned(), warnings: Vec::new(), fate }
+    })
+}
+
+fn enriched(source: &Source, held: &Event, object: &Value, at: Time, ways: Ways<'_>) -> Enriched {
     let mapping_version = source.mapping_version().to_owned();
     match source.read_fetched(held, object, at) {
         Ok((mut event, mut warnings)) => {
-            let fate = Ways { routes, identifier_trust }.route(&mut event, &mut warnings);
+            let fate = ways.route(&mut event, &mut warnings);
             let dead = matches!(fate, Fate::DeadLetter { .. });
             // What is to be fetched anew must still say what.
             let normalized = if dead { None } else { Some(written(&event)) };

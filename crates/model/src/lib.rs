@@ -6,6 +6,9 @@
 //! over the very code that runs in production.
 
 pub mod catch_up;
+#[macro_use]
+mod words;
+
 pub mod destination;
 pub mod drift;
 pub mod event;

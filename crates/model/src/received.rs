@@ -34,3 +34,23 @@ impl<'a> Received<'a> {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 }
+
+/// A name or value of a form or a query string (WHATWG URL, section 5.1): `+` is a space and `%2B` a plus; what is no escape stands for itself. What is
+/// signed and what is read are decoded by this one function, or they could differ.
+pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match text.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|digits| hex::decode(digits).ok()) {
+            Some(escaped) => {
+                decoded.extend(escaped);
+                at += 3;
+            }
+            None => {
+                decoded.push(if byte == b'+' { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    decoded
+}

@@ -221,8 +221,7 @@ impl CatchUp {
             return;
         }
         let trust = self.identifier_trust();
-        let enriched = catch_unwind(AssertUnwindSafe(|| intake::enrich(source, &held, document, now, &self.engine.routes, &trust)));
-        let Ok(enriched) = enriched else { return };
+        let enriched = intake::enrich(source, &held, document, now, &self.engine.routes, &trust);
         if let (Fate::Deliveries(_), Some(normalized)) = (&enriched.fate, enriched.normalized) {
             event.normalized = normalized;
             event.mapping_version = enriched.mapping_version;

@@ -2,6 +2,7 @@
 
 use ingest::Limits;
 
+use crate::signatures::kept;
 use crate::support::*;
 
 async fn get(running: &Running, target: &str) -> Answer {
@@ -45,6 +46,20 @@ async fn a_challenge_that_has_to_be_signed_is_answered_only_then() {
     assert_eq!(running.post("/webhooks/slack", &[], body).await.status, 401);
     assert_eq!(running.raw_events().await, 0);
     assert_eq!(running.post_signed("slack", &[], &signup("after")).await.events(), ["accepted"]);
+}
+
+/// Whoever chooses a challenge gets a signature of it.
+#[tokio::test]
+async fn what_is_signed_by_a_handshakes_answer_is_refused_now_and_when_it_is_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::with(door(ledger(&folder, &["x"]).await, Limits::default())).await;
+    let forged = b"eyJ0eXBlIjoic2lnbnVwIn0=";
+    assert_eq!(running.post_signed("x", &[], forged).await.status, 401);
+    let held = kept(&running).await;
+    assert_eq!(held.reason, "handshake_mismatch");
+    let Ok(ingest::Rechecked::Refused { reason, .. }) = running.door.recheck(&held, NOW, [1; 12]) else { panic!("it is no event") };
+    assert_eq!(reason, "handshake_mismatch");
+    assert_eq!(running.post_signed("x", &[], &signup("after")).await.events(), ["accepted"]);
 }
 
 /// The tests' own connections count as a trusted proxy's.

@@ -154,7 +154,7 @@ async fn refused_requests_are_kept_sealed_with_a_diagnosis_and_only_so_many() {
 }
 
 /// What was kept of the only refused request.
-async fn kept(running: &Running) -> store::NewRejected {
+pub async fn kept(running: &Running) -> store::NewRejected {
     let rows = loop {
         let rows = running.door.store.rejected(None, 10).await.unwrap();
         if !rows.is_empty() {

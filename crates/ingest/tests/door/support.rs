@@ -39,8 +39,8 @@ fn gate(name: &str, definition: &str, secrets: &[&str]) -> (String, Gate) {
     (name.to_owned(), Gate { source: Arc::new(source), verifier })
 }
 
-/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret), `packed` (takes gzip), `meta` and
-/// `slack` (try the address first), `near` (takes requests from one network),
+/// Sources `demo`, `other` (the same scheme, another secret), `hooks` (Standard Webhooks), `github`, `open` (no secret), `packed` (takes gzip), `meta`, `x`
+/// and `slack` (try the address first), `near` (takes requests from one network),
 /// `adyen` (wants an answer of its own); leads go to Salesforce.
 pub fn door(store: Store, limits: Limits) -> Door {
     let hooks = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -51,6 +51,7 @@ pub fn door(store: Store, limits: Limits) -> Door {
         gate("github", r#"preset = "github""#, &["the secret of github"]),
         gate("open", DEMO, &[]),
         gate("meta", &DEMO.replace("body_max = 4096", "handshake = { kind = 'meta', verify_token = 'the-word' }"), &["the secret of meta"]),
+        gate("x", &DEMO.replace("body_max = 4096", "handshake = { kind = 'x' }"), &["the secret of x"]),
         gate("slack", &DEMO.replace("body_max = 4096", "handshake = { kind = 'slack' }"), &["the secret of slack"]),
         gate("near", &DEMO.replace("signed =", "allow_from = ['203.0.113.0/24'], signed ="), &["the secret of near"]),
         gate("packed", &DEMO.replace("body_max = 4096", "body_max = 4096\n gzip = true"), &["the secret of packed"]),

@@ -71,7 +71,7 @@ impl Handshake {
 
 /// A question by `GET`: without its challenge, or with another word than ours, it is refused.
 fn challenged(asked: bool, answer: impl FnOnce() -> Option<Answer>) -> Handshaken {
-    if asked { answer().map_or(Handshaken::Refused(Rejection::Mismatch), Handshaken::Answered) } else { Handshaken::Ordinary }
+    if asked { answer().map_or(Handshaken::Refused(Rejection::HandshakeMismatch), Handshaken::Answered) } else { Handshaken::Ordinary }
 }
 
 /// A question that is signed like an event: nothing counts unless the signature holds.
@@ -117,7 +117,7 @@ fn zoom(body: &Value, by: &Verifier, now: Time) -> Option<Handshaken> {
         let hash = hex::encode(by.keyed_hash(token.as_bytes(), now)?);
         Some(Answer::json(json!({"plainToken": token, "encryptedToken": hash})))
     });
-    Some(answer.map_or(Handshaken::Refused(Rejection::Mismatch), Handshaken::Answered))
+    Some(answer.map_or(Handshaken::Refused(Rejection::HandshakeMismatch), Handshaken::Answered))
 }
 
 fn slack(body: &Value) -> Option<Handshaken> {
@@ -149,7 +149,7 @@ fn sns(body: &Value) -> Option<Handshaken> {
     match text(body, "Type")? {
         "SubscriptionConfirmation" => Some(match text(body, "SubscribeURL").filter(|url| is_sns(url)) {
             Some(url) => Handshaken::Visit(url.to_owned()),
-            None => Handshaken::Refused(Rejection::Mismatch),
+            None => Handshaken::Refused(Rejection::HandshakeMismatch),
         }),
         // Tells that a subscription has ended; there is nothing to be done, and it is no event.
         "UnsubscribeConfirmation" => Some(Handshaken::Answered(Answer::empty())),
@@ -178,6 +178,10 @@ fn monday(request: &Received<'_>) -> Option<Answer> {
 }
 
 fn validation_token(request: &Received<'_>) -> Option<Answer> {
+    // What has a body may be an event, which nobody would look at again.
+    if !request.body.trim_ascii().is_empty() {
+        return None;
+    }
     let token = header(request, "validation-token")?;
     let fits = token.len() <= 256 && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     fits.then(|| Answer { headers: vec![("validation-token", token)], ..Answer::empty() })

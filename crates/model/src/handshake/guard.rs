@@ -43,5 +43,5 @@ pub(super) fn signed_by_an_answer(kind: Kind, request: &Received<'_>) -> Option<
     let of_x = || request.method == "POST" && !request.body.is_empty() && request.body.iter().copied().all(crc_letter);
     let of_braintree = || form_field(request.body, "bt_payload").is_some_and(|payload| braintree_challenge(&payload));
     let forged = kind == Kind::X && of_x() || kind == Kind::Braintree && of_braintree();
-    forged.then_some(Rejection::Mismatch)
+    forged.then_some(Rejection::HandshakeMismatch)
 }

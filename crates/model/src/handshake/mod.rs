@@ -56,71 +56,54 @@ pub struct HandshakeDef {
     pub public_key: Option<String>,
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// Whose handshake it is. See the module's table.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-        pub enum Kind {
-            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
-        }
-
-        impl Kind {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word used in presets.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// `hub.challenge`.
-    Meta = "meta",
-    /// `challengeCode`.
-    Linkedin = "linkedin",
-    /// `endpoint.url_validation`.
-    Zoom = "zoom",
-    /// `url_verification`.
-    Slack = "slack",
-    /// Types 0 and 1.
-    Discord = "discord",
-    /// Intent to receive.
-    Xero = "xero",
-    /// `HEAD`.
-    HeadOk = "head-ok",
-    /// `GET` or `HEAD`.
-    GetOk = "get-ok",
-    /// `HEAD`, or no events.
-    Mandrill = "mandrill",
-    /// `webhook_id`.
-    Woocommerce = "woocommerce",
-    /// `validationToken`.
-    Microsoft = "microsoft",
-    /// `X-Okta-Verification-Challenge`.
-    Okta = "okta",
-    /// `webhook_callback_verification`.
-    Twitch = "twitch",
-    /// `challenge` alone.
-    Monday = "monday",
-    /// `X-Hook-Secret`.
-    Asana = "asana",
-    /// `crc_token`.
-    X = "x",
-    /// A parameter's value.
-    Echo = "echo",
-    /// `challenge_code`.
-    Ebay = "ebay",
-    /// `bt_challenge`.
-    Braintree = "braintree",
-    /// `SubscriptionConfirmation`.
-    Sns = "sns",
-    /// `Validation-Token`.
-    ValidationToken = "validation-token",
-    /// `verification_token` alone.
-    Notion = "notion",
+words! {
+    /// Whose handshake it is. See the module's table.
+    Kind {
+        /// `hub.challenge`.
+        Meta = "meta",
+        /// `challengeCode`.
+        Linkedin = "linkedin",
+        /// `endpoint.url_validation`.
+        Zoom = "zoom",
+        /// `url_verification`.
+        Slack = "slack",
+        /// Types 0 and 1.
+        Discord = "discord",
+        /// Intent to receive.
+        Xero = "xero",
+        /// `HEAD`.
+        HeadOk = "head-ok",
+        /// `GET` or `HEAD`.
+        GetOk = "get-ok",
+        /// `HEAD`, or no events.
+        Mandrill = "mandrill",
+        /// `webhook_id`.
+        Woocommerce = "woocommerce",
+        /// `validationToken`.
+        Microsoft = "microsoft",
+        /// `X-Okta-Verification-Challenge`.
+        Okta = "okta",
+        /// `webhook_callback_verification`.
+        Twitch = "twitch",
+        /// `challenge` alone.
+        Monday = "monday",
+        /// `X-Hook-Secret`.
+        Asana = "asana",
+        /// `crc_token`.
+        X = "x",
+        /// A parameter's value.
+        Echo = "echo",
+        /// `challenge_code`.
+        Ebay = "ebay",
+        /// `bt_challenge`.
+        Braintree = "braintree",
+        /// `SubscriptionConfirmation`.
+        Sns = "sns",
+        /// `Validation-Token`.
+        ValidationToken = "validation-token",
+        /// `verification_token` alone.
+        Notion = "notion",
+    }
 }
 
 /// A handshake, checked.

@@ -54,7 +54,7 @@ fn what_is_asked_by_get_is_answered() {
     };
     let answer = answered(meta(&token));
     assert_eq!((answer.status, answer.content_type, answer.body.as_str()), (200, Some("text/plain; charset=utf-8"), "1158201444"));
-    assert_eq!(meta("another"), Handshaken::Refused(Rejection::Mismatch));
+    assert_eq!(meta("another"), Handshaken::Refused(Rejection::HandshakeMismatch));
     let own = ask(
         "kind = 'meta'\nverify_token = 'chosen'",
         PLAIN,
@@ -117,7 +117,7 @@ fn what_is_asked_by_post_is_answered_if_it_is_signed() {
         "https://sns.a.b.amazonaws.com/",
         "https://sns.amazonaws.com",
     ] {
-        assert_eq!(sns(url), Handshaken::Refused(Rejection::Mismatch), "{url}");
+        assert_eq!(sns(url), Handshaken::Refused(Rejection::HandshakeMismatch), "{url}");
     }
     // Unsigned, all of them are refused.
     for (kind, headers, body) in [

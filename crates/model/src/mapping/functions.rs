@@ -9,11 +9,11 @@ use jmespath::functions::{ArgumentType, CustomFunction, Signature};
 use jmespath::{Context, ErrorReason, JmespathError, Rcvar, Runtime, RuntimeError, SearchResult};
 use regex::Regex;
 
-use super::content::form::percent_decoded;
 use super::document::{Budget, json_text};
 use super::forms;
 use super::node::Node;
 use super::normalize::scalar_text;
+use crate::received::percent_decoded;
 
 /// Longest text that a function makes, in bytes: separators and replacements may come from a payload, too.
 const MADE_BYTES_MAX: usize = 4 << 20;
@@ -246,7 +246,7 @@ fn query_param<'a>(url: &Node<'a>, name: &str) -> Result<Node<'a>, Failed> {
     let query = url.split('#').next().unwrap_or_default().split_once('?').map_or("", |(_, query)| query);
     let found = query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decoded(key) == name.as_bytes()).then(|| String::from_utf8(percent_decoded(value)).ok())
+        (percent_decoded(key.as_bytes()) == name.as_bytes()).then(|| String::from_utf8(percent_decoded(value.as_bytes())).ok())
     });
     Ok(found.flatten().map_or(Node::Null, |value| owned(&value)))
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::compile::{Compiled, Place};
-use super::content::form::percent_decoded;
 use super::document::Document;
 use super::expression::Found;
 use super::node::Node;
 use super::normalize::{Unusable, scalar_text};
 use crate::Received;
+use crate::received::percent_decoded;
 use crate::source::Source;
 
 /// A value as it was found.
@@ -77,7 +77,7 @@ fn text_value(bytes: &[u8]) -> Result<Option<&str>, Unusable> {
 fn query_parameter(query: &str, name: &str) -> Result<Option<Vec<u8>>, ()> {
     let mut found = query.split('&').filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decoded(key) == name.as_bytes()).then(|| percent_decoded(value))
+        (percent_decoded(key.as_bytes()) == name.as_bytes()).then(|| percent_decoded(value.as_bytes()))
     });
     let first = found.next();
     if found.next().is_some() { Err(()) } else { Ok(first) }

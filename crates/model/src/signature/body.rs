@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use sha2::{Digest, Sha256};
 
 use crate::Received;
+use crate::received::percent_decoded;
 
 /// Most values of a JSON body, so that a small body cannot become a large tree.
 const NODES_MAX: usize = 100_000;
@@ -158,25 +159,6 @@ pub(super) fn pairs(text: &[u8]) -> Option<Pairs> {
         (percent_decoded(name), percent_decoded(value))
     };
     Some(pieces().map(pair).collect())
-}
-
-/// `+` is a space and `%2B` a plus; what is no escape stands for itself.
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match text.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|digits| hex::decode(digits).ok()) {
-            Some(escaped) => {
-                decoded.extend(escaped);
-                at += 3;
-            }
-            None => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// A request's body and query string, each read once and only if it is needed.

@@ -57,6 +57,7 @@ impl Verifier {
             | Rejection::BodyUnreadable
             | Rejection::BodyHashMismatch
             | Rejection::ClaimMismatch
+            | Rejection::HandshakeMismatch
             | Rejection::AddressNotAllowed => None,
         };
         let foreign = || if request.body.len() > BODY_BYTES_MAX { None } else { self.of_another(request, now, others) };

@@ -181,6 +181,8 @@ rejections! {
     ClaimMismatch = "claim_mismatch", "The token's algorithm, issuer, audience, address or hash of the body is not what this source's scheme asks for.";
     /// It came from somewhere else.
     AddressNotAllowed = "address_not_allowed", "The request came from an address outside `allow_from`: the vendor's networks have changed, or the proxy's address is seen instead.";
+    /// A vendor's handshake that is not to be answered.
+    HandshakeMismatch = "handshake_mismatch", "A vendor's handshake that is not answered: its verify token is not the one that `onceward sources show NAME` prints, its challenge is missing or of another form than the vendor's, or it is a forgery made of such an answer.";
     /// Everything is in place and no secret gives this signature.
     Mismatch = "mismatch", "No secret of this source gives this signature over these bytes: the secret is another one, or the body was changed on its way.";
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::Reason;
 use crate::mapping::document::{Budget, Unreadable};
 use crate::mapping::node::{Members, Node};
+use crate::received::percent_decoded;
 
 /// Most fields of one form.
 const FIELDS_MAX: usize = 10_000;
@@ -32,30 +33,9 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
     if !text.contains(['%', '+']) {
         return Ok(Cow::Borrowed(text));
     }
-    String::from_utf8(percent_decoded(text))
+    String::from_utf8(percent_decoded(text.as_bytes()))
         .map(Cow::Owned)
         .map_err(|_| Unreadable::unparseable("The form holds escapes that are not UTF-8."))
-}
-
-/// `+` is a space and `%2B` a plus; what is no escape stands for itself.
-pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let escape = bytes.get(at + 1..at + 3).filter(|_| byte == b'%').and_then(|digits| hex::decode(digits).ok());
-        match escape {
-            Some(escaped) => {
-                decoded.extend(escaped);
-                at += 3;
-            }
-            None => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// The fields of a form, while they are read.

@@ -1,6 +1,6 @@
 //! From a request's bytes to a tree: what kind of body it is, whether the source reads that kind, and its reading.
 
-pub(crate) mod form;
+mod form;
 pub(crate) mod multipart;
 pub(crate) mod xml;
 

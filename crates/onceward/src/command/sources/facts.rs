@@ -200,6 +200,11 @@ impl Facts {
             .is_some_and(|signature| signature.get("signed").and_then(Value::as_str).is_some_and(|text| text.contains("{url}")))
     }
 
+    /// Whether the vendor's page asks for a verify token.
+    pub fn asks_for_token(&self) -> bool {
+        matches!(self.handshake.as_deref(), Some("meta" | "ebay"))
+    }
+
     /// What becomes of what, in the order in which it is tried.
     pub fn mapped(&self) -> Vec<Mapped> {
         let texts = |value: Option<&Value>| -> Vec<String> {

@@ -182,7 +182,7 @@ fn write(path: &Path, text: &str) -> Result<(), Refused> {
 fn said(context: &Context, path: &Path, wanted: &Wanted, facts: &Facts, missing: Option<&Problem>, after: &str, created: bool) {
     let host = edit::public_url(after);
     let named = [wanted.name.clone()];
-    let pasted = paste(facts, &named, host.as_deref().unwrap_or(super::show::NO_HOST));
+    let pasted = paste(facts, &named, host.as_deref().unwrap_or(super::show::NO_HOST), None);
     let verb = if created { "is new, with" } else { "has" };
     let mut text = format!("{} {verb} the source `{}`.\n{pasted}\nThen\n", path.display(), wanted.name);
     match (&wanted.secret, missing) {

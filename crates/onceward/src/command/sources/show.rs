@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::facts::{Facts, Secret, find};
 use super::{Context, Refused};
+use crate::clock;
 use crate::configuration::Configuration;
 use crate::installation::{self, Installation};
 
@@ -48,26 +49,27 @@ pub struct Show {
 
 /// Says everything that a user must know of a preset.
 pub fn run(context: &Context, asked: &Show) -> Result<(), Refused> {
-    let installation = match installation::file(context).is_some() || context.data.exists() {
-        // What is wrong with a configuration keeps nobody from reading about a preset.
-        true => Installation::find(context).ok(),
-        false => None,
-    };
-    let configuration = installation.as_ref().map(|installation| &installation.configuration);
+    let there = installation::file(context).is_some() || context.data.exists();
+    let installation = there.then(|| Installation::find(context)).transpose();
+    let configuration = installation.as_ref().ok().and_then(Option::as_ref).map(|installation| &installation.configuration);
     let held = configuration.and_then(|configuration| configuration.sources.get(&asked.preset));
-    let facts = find(held.and_then(|held| held.source.preset.as_deref()).unwrap_or(&asked.preset))?;
+    let facts = match (find(held.and_then(|held| held.source.preset.as_deref()).unwrap_or(&asked.preset)), &installation) {
+        // What is wrong with a configuration keeps nobody from reading about a preset; a source cannot be found in it.
+        (Err(_), Err(_)) => return installation.map(drop),
+        (facts, Ok(_) | Err(_)) => facts?,
+    };
     let named = configuration.map(|configuration| names(configuration, &asked.preset, &facts.name)).unwrap_or_default();
     let host = configuration.and_then(|configuration| configuration.listen.public_url.clone());
     let host = host.as_deref().unwrap_or(NO_HOST);
+    let token = held.and_then(|held| held.source.handshake.as_ref()?.verify_token(&held.verifier, clock::now()));
+    let (mut told, mut text) = (told_json(&facts, &named, host), self::told(&facts, &named, host, token.as_deref()));
+    told["verify_token"] = json!(token);
     if let Some(own) = held.and_then(|held| held.source.public_url.as_deref()) {
         // Its own word for its address stands before the one of all.
-        let mut told = told_json(&facts, &named, host);
         told["urls"] = json!([own]);
-        let text = self::told(&facts, &named, host).replace(&url(&facts, host, &asked.preset), own);
-        context.say(&told, &text);
-        return Ok(());
+        text = text.replace(&url(&facts, host, &asked.preset), own);
     }
-    context.say(&told_json(&facts, &named, host), &told(&facts, &named, host));
+    context.say(&told, &text);
     Ok(())
 }
 
@@ -131,7 +133,7 @@ fn told_json(facts: &Facts, named: &[String], host: &str) -> Value {
     told
 }
 
-fn told(facts: &Facts, named: &[String], host: &str) -> String {
+fn told(facts: &Facts, named: &[String], host: &str, token: Option<&str>) -> String {
     let mut text = format!("{}  (preset {}, {})\n", facts.title, facts.name, facts.category);
     if let Some(reason) = &facts.disabled {
         text.push_str(&format!("DISABLED: {reason}\nWith a `signature` of your own it can be used.\n"));
@@ -144,7 +146,7 @@ fn told(facts: &Facts, named: &[String], host: &str) -> String {
         }
     }
     text.push_str(&format!("  {}\n", facts.docs));
-    text.push_str(&paste(facts, named, host));
+    text.push_str(&paste(facts, named, host, token));
     text.push_str("\nWhat it becomes\n");
     for mapped in facts.mapped() {
         let fields: Vec<&str> = mapped.fields.iter().map(String::as_str).collect();
@@ -173,8 +175,8 @@ fn told(facts: &Facts, named: &[String], host: &str) -> String {
     text
 }
 
-/// What goes into the vendor's own pages.
-pub fn paste(facts: &Facts, named: &[String], host: &str) -> String {
+/// What goes into the vendor's own pages; `token` is the word that a handshake asks for, where the source and its secret are known.
+pub fn paste(facts: &Facts, named: &[String], host: &str, token: Option<&str>) -> String {
     let mut text = String::from("\nPaste at the vendor\n");
     let own = [facts.name.clone()];
     for name in if named.is_empty() { &own } else { named } {
@@ -191,6 +193,18 @@ pub fn paste(facts: &Facts, named: &[String], host: &str) -> String {
     let events =
         if events.is_empty() { "whatever it offers; what nothing fits is told as `unmapped`".to_owned() } else { events.join(", ") };
     text.push_str(&format!("  events   {events}\n  secret   {}\n", secret_words(facts)));
+    match token {
+        Some(token) => {
+            text.push_str(&format!("  token    {token}\n           The verify token: the vendor sends it when it tries the address.\n"))
+        }
+        None if facts.asks_for_token() => {
+            let name = named.first().map_or("NAME", String::as_str);
+            text.push_str(&format!(
+                "  token    `onceward sources show {name}` prints the verify token once the source is configured with its secret.\n"
+            ));
+        }
+        None => {}
+    }
     text
 }
 
@@ -212,9 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn a_verify_token_is_told_where_the_vendor_asks_for_one() {
+        let facts = find("meta-lead-ads").unwrap();
+        assert!(paste(&facts, &[], NO_HOST, Some("5ecret-word")).contains("token    5ecret-word\n"));
+        assert!(paste(&facts, &["leads".to_owned()], NO_HOST, None).contains("`onceward sources show leads` prints the verify token"));
+        assert!(!paste(&find("typeform").unwrap(), &[], NO_HOST, None).contains("token"));
+    }
+
+    #[test]
     fn every_preset_is_told_with_its_address_its_secret_and_its_block() {
         for facts in all().unwrap() {
-            let text = super::told(&facts, &["shop".to_owned()], "https://hooks.example.com");
+            let text = super::told(&facts, &["shop".to_owned()], "https://hooks.example.com", None);
             for part in ["https://hooks.example.com/webhooks/shop", "secrets = [{ env = \"SHOP_SECRET\" }]", &facts.docs, facts.confidence]
             {
                 assert!(text.contains(part), "{}: {part} is not in\n{text}", facts.name);
