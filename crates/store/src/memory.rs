@@ -16,8 +16,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::Error;
 use crate::catch_up::CatchUpRow;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
-    hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow,
+    Whereabouts, Whole, hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -198,6 +198,26 @@ impl Tx {
     pub(crate) fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         self.make_due(records, now, |_, entry| entry.record.state.wakes_for_new());
         Ok(())
+    }
+
+    pub(crate) fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        self.make_due(records, now, |_, entry| entry.record.state == State::Blocked);
+        Ok(())
+    }
+
+    pub(crate) fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let entries = records.iter().filter_map(|id| self.0.records.get(id));
+        let one = |entry: &RecordEntry| Whereabouts {
+            key: entry.key.clone(),
+            crm_id: entry.record.crm_id.clone(),
+            written: entry.record.pushed > 0,
+        };
+        Ok(entries.map(|entry| (entry.id, one(entry))).collect())
+    }
+
+    pub(crate) fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let of = self.0.dead_letters.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(of.filter(|(_, letter)| letter.reason == model::Reason::ParentFailed).map(|(id, _)| *id).collect())
     }
 
     pub(crate) fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {

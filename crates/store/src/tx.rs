@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
@@ -72,6 +74,9 @@ on_each! {
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
     fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> u64;
     fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> BTreeMap<RecordId, Whereabouts>;
+    fn orphans_of(&mut self, event: EventId) -> Vec<DeliveryId>;
     fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
     fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> BTreeSet<RecordId>;
     fn due(&mut self, destination: &str, now: Time, limit: u32) -> Vec<RecordEntry>;

@@ -1,6 +1,7 @@
 //! The worker's one operation: settle what came back and claim what comes next, in one transaction.
 
 mod enrich;
+mod family;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
-use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Repeat, Step, Waiting};
 use model::record::Stamp;
 use model::route::Routes;
 use model::source::Source;
@@ -48,6 +49,10 @@ pub struct Work<'a> {
     pub calls_max: u32,
     /// Whether the CRM considers two values of a field equal.
     pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+    /// What may follow when nobody knows whether a record of an object was created.
+    pub repeat: &'a (dyn Fn(&str, Mode) -> Repeat + Send + Sync),
+    /// Whether the CRM can be asked what records of an object hold.
+    pub reads: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// `destination` is a source, and its objects are fetched instead of written.
     pub enriching: Option<Enriching<'a>>,
 }
@@ -256,11 +261,15 @@ impl Store {
         }
         // What ended is no longer open for the claim that follows.
         ledger.write(&mut tx, now).await?;
+        family::wake(&mut tx, work, &ledger.ended, now).await?;
         advanced.ended.append(&mut ledger.ended);
         if work.calls_max > 0 {
             let mut ledger = Ledger::default();
             self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
             ledger.write(&mut tx, now).await?;
+            if family::wake(&mut tx, work, &ledger.ended, now).await? {
+                advanced.next = Some(now);
+            }
             advanced.ended.append(&mut ledger.ended);
         }
         if destination != seen || !advanced.calls.is_empty() {
@@ -330,12 +339,13 @@ impl Store {
                 open.entry(row.record).or_default().push(row);
             }
         }
+        let parents = family::Parents::of(tx, work, &due, &open).await?;
         let mut ready = Vec::with_capacity(due.len());
         for entry in due {
             let rows = open.remove(&entry.id).unwrap_or_default();
             let lease_call = entry.record.lease.as_ref().map(|lease| lease.call);
             let patch = lease_call.and_then(|call| sent.get(&(call, entry.id)));
-            ready.push(plan_one(work, entry, &rows, patch, now)?);
+            ready.push(plan_one(work, entry, &rows, &parents, patch, now)?);
         }
         Ok(ready)
     }
@@ -424,6 +434,7 @@ fn plan_one(
     work: &Work<'_>,
     entry: RecordEntry,
     rows: &[OpenRow],
+    parents: &family::Parents,
     sent: Option<&BTreeMap<String, Value>>,
     now: Time,
 ) -> Result<Ready, Error> {
@@ -436,18 +447,34 @@ fn plan_one(
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let event = parsed(row)?;
-        open.push(Open {
+        let one = Open {
             delivery: row.delivery,
             event: row.delivery.event(),
             mode: row.mode,
             stamp: Stamp { trust: row.trust, occurred_at: weighed_at(&event, row), key: row.key.clone() },
             fields: work.routes.crm_fields(work.destination, &entry.object, &event).unwrap_or_default(),
             received_at: row.received_at,
-        });
+        };
+        // What is deleted needs no parent.
+        let kin = if row.mode == Mode::Delete { Vec::new() } else { parents.kin(work, &entry.object, object, row.delivery) };
+        open.push((one, kin));
     }
+    let family = protocol::family(open);
+    let mode = family.ready.iter().map(|open| open.mode).filter(|mode| *mode != Mode::Delete).max().unwrap_or_default();
     let identifier_fields = object.identifier_fields();
-    let context = Context { policy: work.policy, identifier_fields: &identifier_fields, adopt: object.adopt, now };
-    let planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    let context = Context {
+        policy: work.policy,
+        identifier_fields: &identifier_fields,
+        merges: &object.merges,
+        adopt: object.adopt,
+        repeat: (work.repeat)(&entry.object, mode),
+        reads: (work.reads)(&entry.object),
+        blocked: family.blocked,
+        now,
+    };
+    let mut planned = protocol::plan(entry.record.clone(), &family.ready, sent, work.holder, CallId(0), &context);
+    planned.endings.extend(family.orphans);
+    planned.warnings.extend(family.warnings);
     Ok(Ready { entry, planned })
 }
 

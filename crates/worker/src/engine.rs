@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use connect::vendor::{Answer, Fetched, Vendor};
 use connect::{Client, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
 use model::destination::Policy;
-use model::protocol::{Found, Step, gone};
+use model::protocol::{Found, Repeat, Step, gone};
 use model::route::{ObjectPlan, Routes};
 use model::source::Source;
 use model::{Failure, Time};
@@ -96,6 +96,14 @@ impl Engine {
                 To::Crm(client) => client.connector().equal(field, a, b),
                 // Nothing is written there, so nothing is ever compared.
                 To::Source { .. } => a == b,
+            },
+            repeat: &|object, mode| match &target.to {
+                To::Crm(client) => client.connector().repeat(object, mode),
+                To::Source { .. } => Repeat::Keyed,
+            },
+            reads: &|object| match &target.to {
+                To::Crm(client) => client.connector().reads(object),
+                To::Source { .. } => true,
             },
             enriching,
         };

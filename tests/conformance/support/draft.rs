@@ -110,6 +110,7 @@ impl Draft {
             routing: Vec::new(),
             fetch: None,
             fetched: None,
+            identities: BTreeMap::new(),
             mapping_version: self.mapping.into(),
             audit: Audit {
                 received_at: now,

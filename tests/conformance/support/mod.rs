@@ -134,6 +134,8 @@ impl Ledger {
             group_limit: self.group_limit,
             calls_max: self.calls_max,
             equal: &equal,
+            repeat: &|_, _| Repeat::Keyed,
+            reads: &|_| true,
             enriching: None,
         };
         self.store.advance(self.now, &work, finished, &mut || 0.0).await.unwrap()

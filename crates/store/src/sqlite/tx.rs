@@ -16,7 +16,9 @@ use super::read::{delivery, event, flags, ids, mode, record_entry, records, text
 use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, text_of, word};
 use super::{Names, Sqlite};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::tx::{Burial, Looked, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
@@ -274,8 +276,29 @@ impl Tx {
 
     /// Makes these records due, unless they wait after a failure or a worker holds them.
     pub fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state in (0, 4)";
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state in (0, 4, 5)";
         self.each(sql, records.iter().map(|id| (id.0, now.0)))
+    }
+
+    /// Makes records due that wait for one that they belong to.
+    pub fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 5";
+        self.each(sql, records.iter().map(|id| (id.0, now.0)))
+    }
+
+    /// Where these records are in their CRM.
+    pub fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let sql = "select r.id, b.key, b.crm_id, r.pushed > 0 from record r join record_body b on b.record_id = r.id where r.id = ?";
+        let found = self.select(sql, records.iter().map(|id| (id.0,)), |row| {
+            Ok((RecordId(row.get(0)?), Whereabouts { key: row.get(1)?, crm_id: row.get(2)?, written: row.get(3)? }))
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Deliveries of an event that failed because one did that they depend on.
+    pub fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "select delivery_id from dead_letter where delivery_id between ?1 and ?1 + 63 and reason = 'parent_failed' order by 1";
+        self.select(sql, [(event.0,)], |row| Ok(DeliveryId(row.get(0)?)))
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.

@@ -24,7 +24,7 @@ const INTAKE: &str = "with \
         $32::bigint[], $33::text[])) \
     select id from record where id = any($34) order by id for update skip locked";
 // A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
-const WAKE: &str = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4)";
+const WAKE: &str = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4, 5)";
 
 impl Tx {
     /// Writes these rows, and makes these records due unless they wait after a failure or a worker holds them. One that somebody has locked is looked at
