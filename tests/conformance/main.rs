@@ -77,6 +77,24 @@ promises! {
         what_was_not_sent_goes_again_at_once
         a_sweep_wakes_a_record_that_sleeps_over_open_deliveries
     }
+    family {
+        a_child_is_written_after_its_parent_and_points_at_it
+        a_failed_parent_fails_its_children_and_its_replay_opens_them
+        the_child_of_a_parent_that_was_given_up_goes_without_it
+        a_child_whose_wakeup_was_missed_looks_by_itself
+        what_needs_no_parent_is_not_held_up_by_what_waits
+        a_link_is_a_record_of_its_own_that_waits_for_both_its_ends
+    }
+    remove {
+        what_is_older_than_a_deletion_does_not_bring_a_record_back
+        a_deletion_that_something_newer_outlived_is_none
+        what_was_never_there_is_deleted_without_a_call
+        a_deletion_whose_outcome_is_unknown_is_sent_again_and_settles
+        an_unknown_creation_is_looked_up_before_there_is_a_second_one
+        an_unknown_creation_under_an_idempotency_key_is_sent_again_as_it_was
+        an_unknown_creation_that_nobody_can_look_up_goes_to_a_person
+        what_cannot_be_looked_up_is_written_over_once_nothing_can_land_late
+    }
     doubt {
         a_result_with_an_old_fence_changes_nothing_but_sets_doubt
         a_late_refusal_says_nothing

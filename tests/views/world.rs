@@ -166,7 +166,7 @@ impl World {
             group_limit: 200,
             calls_max,
             equal: &equal,
-            repeat: &|_, _| Repeat::Keyed,
+            repeat: &|_, _| model::protocol::Repeat::Keyed,
             reads: &|_| true,
             enriching: None,
         };

@@ -103,7 +103,7 @@ impl Asking {
             group_limit: 100,
             calls_max: self.ledger.calls_max,
             equal: &equal,
-            repeat: &|_, _| Repeat::Keyed,
+            repeat: &|_, _| model::protocol::Repeat::Keyed,
             reads: &|_| true,
             enriching: Some(Enriching { source: &self.source, identifier_trust: &identifier_trust }),
         };

@@ -5,6 +5,8 @@ pub mod catch_up;
 pub mod deliver;
 pub mod doubt;
 pub mod enrich;
+pub mod family;
 pub mod pace;
 pub mod people;
 pub mod refuse;
+pub mod remove;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::destination::Policy;
+use model::protocol::Repeat;
 use model::route::{ObjectPlan, Routes};
 use model::{DeliveryId, RawEventId, RecordId, Time};
 use serde_json::{Value, json};
@@ -45,6 +46,8 @@ pub struct Ledger {
     pub holder: String,
     pub group_limit: usize,
     pub calls_max: u32,
+    /// What may follow an unknown creation, and whether one can look.
+    pub repeat: (Repeat, bool),
 }
 
 impl Ledger {
@@ -80,6 +83,7 @@ impl Ledger {
             holder: "worker-1".into(),
             group_limit: 200,
             calls_max: 4,
+            repeat: (Repeat::Keyed, true),
         };
         (ledger, keepsake)
     }
@@ -134,8 +138,8 @@ impl Ledger {
             group_limit: self.group_limit,
             calls_max: self.calls_max,
             equal: &equal,
-            repeat: &|_, _| Repeat::Keyed,
-            reads: &|_| true,
+            repeat: &|_, _| self.repeat.0,
+            reads: &|_| self.repeat.1,
             enriching: None,
         };
         self.store.advance(self.now, &work, finished, &mut || 0.0).await.unwrap()
@@ -211,6 +215,23 @@ impl Ledger {
     pub async fn record_of(&self, id: DeliveryId) -> RecordId {
         self.delivery(id).await.record.unwrap()
     }
+}
+
+/// Accounts, their contacts, which point at them, and their deals, which are linked to both.
+pub fn families() -> Routes {
+    let account = json!({ "key": { "field": "Domain__c", "from": "identities.company.domain" }, "adopt": "overwrite", "fields": { "Company": "company" } });
+    let contact = json!({ "key": { "field": "Key__c" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Account", "field": "AccountId" }] });
+    let deal = json!({ "key": { "field": "Deal__c", "from": "identities.deal.external_id" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Contact" }] });
+    let plan = |object: &str, def: Value| ObjectPlan::compile("salesforce", object, &serde_json::from_value(def).unwrap()).unwrap();
+    let objects = || {
+        [("Account", account.clone()), ("Contact", contact.clone()), ("Deal", deal.clone())]
+            .map(|(object, def)| (object.to_owned(), plan(object, def)))
+            .into()
+    };
+    let destinations: BTreeMap<_, _> = DESTINATIONS.map(|name| (name.to_owned(), objects())).into();
+    Routes::compile(&[], &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
 }
 
 /// Two objects that differ only in whether present values are read first, and one that is found by domain alone.

@@ -57,7 +57,8 @@ pub fn plan(
         record.clear_doubt();
         body_changed = true;
     }
-    if !context.reads && record.doubt.is_some_and(|doubt| now >= doubt.verify_after) {
+    let found_again = context.repeat == Repeat::Keyed || record.crm_id.is_some();
+    if !context.reads && found_again && record.doubt.is_some_and(|doubt| now >= doubt.verify_after) {
         // Nobody can look: whatever may have landed late is written over.
         let held = &record.body.fields;
         let unsure: Vec<String> = record.body.late.keys().filter(|field| held.0.contains_key(*field)).cloned().collect();
@@ -154,7 +155,7 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
     if !same {
         record.revision += 1;
     }
-    let shares = open.iter().map(|delivery| share(delivery, &record.body.fields, &folded.fields, &patch)).collect();
+    let shares = shares(record, open, &folded.fields, &patch, folded.deleted.as_ref());
     let push = Push { revision: record.revision, mode: folded.mode, patch, fields: folded.fields, deleted: folded.deleted, shares };
     lease(planned, Step::Push(push), holder, call, context.policy, now);
 }
@@ -327,13 +328,7 @@ fn fold(record: &Record, open: &[&Open], context: &Context<'_>) -> Folded {
         .filter(|(field, held)| !leave && (record.body.missing.contains(*field) || changed(field, &held.value)))
         .map(|(field, held)| (field.clone(), held.value.clone()))
         .collect::<BTreeMap<_, _>>();
-    let shares = open
-        .iter()
-        .map(|delivery| match delivery.mode {
-            Mode::Delete => share_of_deletion(record, delivery, deleted.as_ref()),
-            Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly => share(delivery, held, &fields, &changes),
-        })
-        .collect();
+    let shares = shares(record, open, &fields, &changes, deleted.as_ref());
     let buried = tombstone.is_some() && living().next().is_none();
     Folded { mode, deleted, buried, changes, fields, shares, warnings }
 }
@@ -347,6 +342,15 @@ fn tombstone(record: &Record, open: &[&Open]) -> Option<Stamp> {
     let ours = record.body.fields.0.values().map(|held| &held.stamp).filter(|stamp| stamp.key != CRM_KEY);
     let outlived = ours.chain(others.iter().map(|delivery| &delivery.stamp)).any(|stamp| stamp > latest);
     if outlived { held.clone() } else { Some(latest.clone()) }
+}
+
+/// What each open delivery gets if the patch, or the deletion, succeeds.
+fn shares(record: &Record, open: &[&Open], after: &Fields, patch: &BTreeMap<String, Value>, deleted: Option<&Stamp>) -> Vec<Share> {
+    let one = |delivery: &&Open| match delivery.mode {
+        Mode::Delete => share_of_deletion(record, delivery, deleted),
+        Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly => share(delivery, &record.body.fields, after, patch),
+    };
+    open.iter().map(one).collect()
 }
 
 fn share_of_deletion(record: &Record, delivery: &Open, deleted: Option<&Stamp>) -> Share {

@@ -22,8 +22,11 @@ pub(super) struct Parents {
 impl Parents {
     /// Looks up what due records of objects with parents depend on. For other objects it costs nothing.
     pub async fn of(tx: &mut Tx, work: &Work<'_>, due: &[RecordEntry], open: &BTreeMap<RecordId, Vec<OpenRow>>) -> Result<Self, Error> {
-        let has_parents =
-            |entry: &&RecordEntry| work.routes.object(work.destination, &entry.object).is_some_and(|object| !object.parents.is_empty());
+        let has_parents = |entry: &&RecordEntry| {
+            work.routes
+                .object(work.destination, &entry.object)
+                .is_some_and(|object| object.parents.iter().any(|parent| parent.field.is_some()))
+        };
         let rows = due.iter().filter(has_parents).filter_map(|entry| open.get(&entry.id)).flatten();
         let events: BTreeSet<EventId> = rows.map(|row| row.delivery.event()).collect();
         if events.is_empty() {
@@ -53,7 +56,8 @@ impl Parents {
             };
             Some(Kin { object: parent.object.clone(), field: parent.field.clone(), delivery: held.id, standing })
         };
-        object.parents.iter().filter_map(one).collect()
+        // Where the CRM keeps links beside its records, only the link waits for both.
+        object.parents.iter().filter(|parent| parent.field.is_some()).filter_map(one).collect()
     }
 
     fn standing(&self, work: &Work<'_>, object: &str, held: &Delivery) -> Standing {
