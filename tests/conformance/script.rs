@@ -208,7 +208,7 @@ fn result(call: &Call, answers: u64, now: Time) -> Finished {
         Some(failure) => Err(failure),
         None => Ok(items),
     };
-    Finished { call: call.clone(), duration: Duration::from_millis(5), http_status: Some(200), result }
+    Finished { call: call.clone(), duration: Duration::from_millis(5), http_status: Some(200), requests: 1, usage: Vec::new(), result }
 }
 
 fn item(step: &Step, what: u64, value: u64, now: Time) -> Answer {

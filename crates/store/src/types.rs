@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::event::{Mode, Warning};
 pub use model::intake::{Fate, NewDelivery, NewEvent};
+use model::quota::{Lane, Left};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, RejectedId, ReplayId, Time};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +16,8 @@ pub struct Intake {
     pub raw: NewRawEvent,
     /// What it holds; empty only for a genuine, empty batch.
     pub events: Vec<NewEvent>,
+    /// How urgent it is.
+    pub lane: Lane,
 }
 
 /// A request as it came, sealed.
@@ -441,6 +444,12 @@ pub struct DestinationRow {
     pub oldest_open: Option<Time>,
     /// Dead letters.
     pub dead_letters: u64,
+    /// What is left of its budgets of calls, as far as they are known.
+    pub quota: Vec<Left>,
+    /// Calls at once that it bears now; `None` before a worker has looked at it.
+    pub concurrency: Option<u32>,
+    /// Calls at once as configured.
+    pub concurrency_max: Option<u32>,
     /// The last successful call.
     pub last_success_at: Option<Time>,
     /// The last failure in the CRM's words.
@@ -543,6 +552,10 @@ pub struct Gauges {
     pub oldest_dead_letters: Vec<(String, Time)>,
     /// Destination, state.
     pub destinations: Vec<(String, String)>,
+    /// Destination, what is left of one of its budgets of calls.
+    pub quota: Vec<(String, Left)>,
+    /// Destination, calls at once that it bears now.
+    pub concurrency: Vec<(String, u32)>,
     /// Source, arrival of its last event.
     pub sources: Vec<(String, Time)>,
 }

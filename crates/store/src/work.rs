@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
 use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
+use model::quota::{Lane, Usage};
 use model::record::Stamp;
 use model::route::Routes;
 use model::source::Source;
@@ -134,6 +135,10 @@ pub struct Finished {
     pub duration: Duration,
     /// The status of its answer.
     pub http_status: Option<u16>,
+    /// How many requests it took, a fresh token included; 0: it was not sent.
+    pub requests: u32,
+    /// What the CRM told of its own count of our calls.
+    pub usage: Vec<Usage>,
     /// In the order of the call's entries, or for the whole call.
     pub result: Result<Vec<Result<Found, Failure>>, Failure>,
 }
@@ -248,6 +253,7 @@ impl Store {
         // Without holding anybody up: what is claimed by it is agreed upon at the end.
         let seen = tx.destination(work.destination).await?.unwrap_or_default();
         let mut destination = seen.clone();
+        destination.configured(work.policy);
         let mut ledger = Ledger::default();
         let mut advanced = Advanced::default();
         if !finished.is_empty() {
@@ -257,20 +263,22 @@ impl Store {
         // What ended is no longer open for the claim that follows.
         ledger.write(&mut tx, now).await?;
         advanced.ended.append(&mut ledger.ended);
+        let mut spares = false;
         if work.calls_max > 0 {
             let mut ledger = Ledger::default();
-            self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
+            spares = self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
             ledger.write(&mut tx, now).await?;
             advanced.ended.append(&mut ledger.ended);
         }
         if destination != seen || !advanced.calls.is_empty() {
-            destination = agree(&mut tx, work, (&seen, destination), finished, &advanced.calls, now).await?;
+            destination = agree(&mut tx, work, (&seen, destination), finished, (&advanced.calls, spares), now).await?;
         }
         tx.commit().await?;
         advanced.destination = destination;
         Ok(advanced)
     }
 
+    /// Says whether what it claimed is of a lane that leaves the day's reserve to others.
     async fn claim(
         &self,
         tx: &mut Tx,
@@ -279,22 +287,28 @@ impl Store {
         now: Time,
         ledger: &mut Ledger,
         advanced: &mut Advanced,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let in_flight = in_flight(tx, work, now).await?;
-        let (calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
+        let (mut calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
             Permit::Calls(calls) => (calls.min(work.calls_max), work.group_limit),
             Permit::Probe => (1, 1),
             Permit::Not(until) => {
                 advanced.next = until;
-                return Ok(());
+                return Ok(false);
             }
         };
-        let due = tx.due(work.destination, now, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        let spare = destination.spare(work.policy, now);
+        let lanes: Vec<Lane> = destination.quota.turns.order().into_iter().filter(|lane| spare.is_ok() || !lane.spares()).collect();
+        let due = tx.due(work.destination, now, &lanes, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        let spares = due.iter().any(|entry| entry.record.lane.spares());
+        if let (true, Ok(spare)) = (spares, spare) {
+            calls_max = calls_max.min(spare);
+        }
         if in_flight > 0
             && let Some(until) = fills_up(&due, limit, now)
         {
             advanced.next = Some(until);
-            return Ok(());
+            return Ok(false);
         }
         let full = due.len() >= limit;
         let planned = self.plan_all(tx, work, due, now).await?;
@@ -308,12 +322,16 @@ impl Store {
             tx.wake_with_open(&rested, now).await?;
         }
         advanced.calls = calls;
-        advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination).await? };
+        advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination, &lanes).await? };
+        if let Err(until) = spare {
+            // What is not looked at until then may be due.
+            advanced.next = Some(advanced.next.map_or(until, |next| next.min(until)));
+        }
         if none_due {
             // What is due all the same is being looked at by somebody else.
             advanced.next = advanced.next.map(|next| next.max(now + LOOKED_AT_FOR));
         }
-        Ok(())
+        Ok(spares)
     }
 
     async fn plan_all(&self, tx: &mut Tx, work: &Work<'_>, due: Vec<RecordEntry>, now: Time) -> Result<Vec<Ready>, Error> {
@@ -359,9 +377,9 @@ impl Store {
             let looked = tx.look_at_open(destination, after, LOOKED_AT_ONCE).await?;
             self.swept().insert((*destination).to_owned(), looked.last.unwrap_or(DeliveryId(0)));
             if !looked.asleep.is_empty() {
-                tx.wake(&looked.asleep, now).await?;
+                tx.wake_with_open(&looked.asleep, now).await?;
             }
-            if tx.next_due(destination).await?.is_some_and(|at| at <= now) {
+            if tx.next_due(destination, &Lane::ALL).await?.is_some_and(|at| at <= now) {
                 wakeups.push(Wakeup { destination: (*destination).to_owned(), records: Vec::new(), correlation_id: String::new() });
             }
         }
@@ -383,22 +401,25 @@ async fn agree(
     work: &Work<'_>,
     (seen, mut destination): (&Destination, Destination),
     finished: &[Finished],
-    calls: &[Call],
+    (calls, spares): (&[Call], bool),
     now: Time,
 ) -> Result<Destination, Error> {
     let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
     let held = tx.hold_destination(work.destination).await?.unwrap_or_default();
     if held != *seen {
         destination = held;
+        destination.configured(work.policy);
         observe(&mut destination, work.policy, now, finished);
         let permit =
             if calls.is_empty() { Permit::Calls(0) } else { destination.permit(work.policy, now, in_flight(tx, work, now).await?) };
-        if !matches!(permit, Permit::Calls(permitted) if permitted >= count) {
+        let spared = !spares || destination.spare(work.policy, now).is_ok_and(|spare| spare >= count);
+        if !spared || !matches!(permit, Permit::Calls(permitted) if permitted >= count) {
             return Err(Error::Raced("another worker has taken what the destination bears".into()));
         }
     }
     if !calls.is_empty() {
         destination.take(work.policy, now, count);
+        destination.quota.turns.took();
         tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
     }
     tx.put_destination(work.destination, &destination).await?;
@@ -447,7 +468,8 @@ fn plan_one(
     }
     let identifier_fields = object.identifier_fields();
     let context = Context { policy: work.policy, identifier_fields: &identifier_fields, adopt: object.adopt, now };
-    let planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    let mut planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    planned.record.lane = best(rows, planned.record.lane);
     Ok(Ready { entry, planned })
 }
 
@@ -460,8 +482,14 @@ fn plan_fetch(work: &Work<'_>, enriching: Enriching<'_>, entry: RecordEntry, row
         let with = parsed(row)?.fetch.map(|fetch| fetch.with).unwrap_or_default();
         waiting.push(Waiting { delivery: row.delivery, with });
     }
-    let planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
+    let mut planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
+    planned.record.lane = best(rows, planned.record.lane);
     Ok(Ready { entry, planned })
+}
+
+/// The lane of the most urgent open delivery. What is due without any, to be verified or repaired, stays where it is.
+fn best(rows: &[OpenRow], held: Lane) -> Lane {
+    rows.iter().map(|row| row.lane).min().unwrap_or(held)
 }
 
 fn parsed(row: &OpenRow) -> Result<Event, Error> {

@@ -271,7 +271,7 @@ impl Destination {
                 let Some(call) = self.under_way.remove(&error.id()) else { return };
                 tracing::error!(destination = %self.target.name, call = %call.id, "a call's code panicked: this is a bug of ours, please report it");
                 let failure = Failure::new(Class::Unknown, Scope::Call, "panic", "the code that makes the call panicked");
-                Finished { call, duration: Duration::ZERO, http_status: None, result: Err(failure) }
+                Finished { call, duration: Duration::ZERO, http_status: None, requests: 1, usage: Vec::new(), result: Err(failure) }
             }
         };
         metrics::called(&self.target.name, &finished);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::destination::Policy;
+use model::quota::Lane;
 use model::route::{ObjectPlan, Routes};
 use model::{DeliveryId, RawEventId, RecordId, Time};
 use serde_json::{Value, json};
@@ -45,6 +46,8 @@ pub struct Ledger {
     pub holder: String,
     pub group_limit: usize,
     pub calls_max: u32,
+    /// Of what is taken in next.
+    pub lane: Lane,
 }
 
 impl Ledger {
@@ -78,6 +81,7 @@ impl Ledger {
             routes: Arc::new(routes()),
             destination: "crm",
             holder: "worker-1".into(),
+            lane: Lane::Fresh,
             group_limit: 200,
             calls_max: 4,
         };
@@ -105,7 +109,7 @@ impl Ledger {
             sealed: vec![1, 2, 3],
             correlation_id: id.to_string(),
         };
-        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect() }
+        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect(), lane: self.lane }
     }
 
     /// Accepts a batch of requests.
