@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::fetch::source_of;
 use model::intake::{Fate, NewDelivery, NewEvent, fetch_again};
+use model::protocol::OPEN_MAX;
 use model::quota::Lane;
 use model::wakeup::Wakeup;
 use model::{DeliveryId, Reason, Time};
@@ -292,8 +293,8 @@ async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: 
         // A person's replay starts the count anew; a record that waits out its backoff is due at once.
         (entry.record.tries, entry.record.attempts, entry.record.conflicts, entry.record.crashes) = (0, 0, 0, 0);
         // What else is on its way there is no less urgent for it.
-        let asleep = entry.record.state == model::record::State::Clean;
-        entry.record.lane = if asleep { Lane::Replay } else { entry.record.lane.min(Lane::Replay) };
+        let open = tx.open_deliveries(&BTreeSet::from([record]), OPEN_MAX).await?;
+        entry.record.lane = open.iter().map(|open| open.lane).min().unwrap_or(Lane::Replay);
         if entry.record.lease.is_none() {
             (entry.record.state, entry.record.wake_at) = (model::record::State::Due, Some(now));
         }

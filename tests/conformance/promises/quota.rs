@@ -97,7 +97,7 @@ pub async fn a_record_in_a_workers_hands_or_waiting_is_lifted_too(mut ledger: Le
     ledger.settle(&[well(&call)]).await;
     // After a failure it waits, as long as it was told to, in the lane of what is most urgent.
     let third = take_in(&ledger, Lane::CatchUp, "later", "1").await;
-    for _ in 0..4 {
+    for _ in 0..3 {
         let call = ledger.claim_one().await;
         ledger.settle(&[broke(&call, failure(Class::Retryable, Scope::Call))]).await;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use connect::{Client, Kind, SettingsError};
+use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
 use model::quota::Day;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
@@ -47,15 +47,15 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let (kind, auth, api_version) = match (kind, auth) {
         (Some(kind), Some(auth)) => (kind, auth, section.api_version),
         (Some(kind), None) => (kind, stand_in(kind), section.api_version),
-        (None, _) => (Kind::Salesforce, stand_in(Kind::Salesforce), None),
+        (None, _) => (Kind::Hubspot, stand_in(Kind::Hubspot), None),
     };
     let settings = connect::Settings {
-        kind,
-        base_url: section.base_url,
-        auth,
+        token_url: section.token_url,
+        scope: section.scope,
         api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,
+        ..connect::Settings::new(kind, section.base_url, auth)
     };
     if let Err(error) = Client::http(settings.clone()) {
         let (at, found) = match &error {
@@ -73,31 +73,25 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
 }
 
 fn stand_in(kind: Kind) -> connect::Auth {
-    let secret = || connect::Secret::new("-");
-    match kind {
-        Kind::Salesforce => connect::Auth::ClientCredentials { client_id: "-".to_owned(), client_secret: secret() },
-        Kind::Hubspot => connect::Auth::Bearer { token: secret() },
-    }
-}
-
-/// What a CRM bears of anybody, where nothing is configured.
-fn calls(kind: Option<Kind>) -> u32 {
-    match kind {
-        // The smallest plan allows 100 in any ten seconds.
-        Some(Kind::Hubspot) => 10,
-        Some(Kind::Salesforce) | None => Policy::default().calls,
+    let (text, secret) = (|| "-".to_owned(), || connect::Secret::new("-"));
+    match kind.takes().first() {
+        None | Some(AuthKind::Bearer | AuthKind::JwtBearer) => connect::Auth::Bearer { token: secret() },
+        Some(AuthKind::ApiKey) => connect::Auth::ApiKey { token: secret() },
+        Some(AuthKind::Basic) => connect::Auth::Basic { username: text(), password: secret() },
+        Some(AuthKind::ClientCredentials) => connect::Auth::ClientCredentials { client_id: text(), client_secret: secret() },
+        Some(AuthKind::RefreshToken) => connect::Auth::RefreshToken { client_id: text(), client_secret: secret(), refresh_token: secret() },
     }
 }
 
 fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
     let kind = Kind::parse(text);
     if kind.is_none() {
-        let known = Kind::ALL.map(Kind::as_str);
-        let remedy = match closest(text, known) {
+        let known = || Kind::ALL.iter().map(|kind| kind.as_str());
+        let remedy = match closest(text, known()) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("this version speaks to {} only", listed(known)),
+            None => format!("this version speaks to {} only", listed(known())),
         };
-        to.wrong(&[path, &[key("kind")]].concat(), Finding::new(format!("`{text}`"), listed(known), remedy));
+        to.wrong(&[path, &[key("kind")]].concat(), Finding::new(format!("`{text}`"), listed(known()), remedy));
     }
     kind
 }
@@ -124,6 +118,29 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
         section::AuthKind::Bearer => {
             let token = take("token", secret(&auth.token));
             (token.map(|token| connect::Auth::Bearer { token: connect::Secret::new(token) }), &["token"])
+        }
+        section::AuthKind::ApiKey => {
+            let token = take("token", secret(&auth.token));
+            (token.map(|token| connect::Auth::ApiKey { token: connect::Secret::new(token) }), &["token"])
+        }
+        section::AuthKind::Basic => {
+            let username = take("username", text(&auth.username));
+            let password = take("password", secret(&auth.password));
+            let basic = || Some(connect::Auth::Basic { username: username?, password: connect::Secret::new(password?) });
+            (basic(), &["username", "password"])
+        }
+        section::AuthKind::RefreshToken => {
+            let client_id = take("client_id", text(&auth.client_id));
+            let client_secret = take("client_secret", secret(&auth.client_secret));
+            let refresh_token = take("refresh_token", secret(&auth.refresh_token));
+            let refresh = || {
+                Some(connect::Auth::RefreshToken {
+                    client_id: client_id?,
+                    client_secret: connect::Secret::new(client_secret?),
+                    refresh_token: connect::Secret::new(refresh_token?),
+                })
+            };
+            (refresh(), &["client_id", "client_secret", "refresh_token"])
         }
         section::AuthKind::ClientCredentials => {
             let client_id = take("client_id", text(&auth.client_id));
@@ -152,7 +169,9 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
         ("token", auth.token.is_some()),
         ("client_id", auth.client_id.is_some()),
         ("client_secret", auth.client_secret.is_some()),
+        ("refresh_token", auth.refresh_token.is_some()),
         ("username", auth.username.is_some()),
+        ("password", auth.password.is_some()),
         ("private_key", auth.private_key.is_some()),
         ("audience", auth.audience.is_some()),
     ];
@@ -163,7 +182,7 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
 }
 
 fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &section::Destination) -> Option<Policy> {
-    let calls = section.quota.calls.unwrap_or_else(|| calls(kind));
+    let calls = section.quota.calls.unwrap_or_else(|| kind.map_or(Policy::default().calls, Kind::calls));
     let mut holds = true;
     let mut bounded = |keys: &[&str], fits: bool, found: String, expected: &str| {
         if !fits {
