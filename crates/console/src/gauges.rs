@@ -57,14 +57,15 @@ impl LedgerGauges {
             gauge!("onceward_queue_depth", "destination" => destination.clone()).set(0.0);
             gauge!("onceward_queue_oldest_age_seconds", "destination" => destination.clone()).set(0.0);
         }
+        let budgets: BTreeSet<_> = found.quota.iter().map(|(destination, left)| (destination.clone(), left.window.as_str())).collect();
         // A budget that nothing is known of any more has neither calls left nor a limit.
-        for (destination, window) in &last.budgets {
+        for (destination, window) in last.budgets.difference(&budgets) {
             let labels = [("destination", destination.clone()), ("window", (*window).to_owned())];
             gauge!("onceward_quota_remaining", &labels).set(0.0);
             gauge!("onceward_quota_limit", &labels).set(0.0);
         }
         set(now, &found);
-        last.budgets.extend(found.quota.iter().map(|(destination, left)| (destination.clone(), left.window.as_str())));
+        last.budgets.extend(budgets);
         last.dead_letters.extend(found.dead_letters.into_iter().map(|(destination, reason, _)| (destination, reason.as_str())));
         last.oldest_dead_letters.extend(found.oldest_dead_letters.into_iter().map(|(destination, _)| destination));
         last.queues.extend(found.queue.into_iter().map(|(destination, _, _)| destination));

@@ -308,6 +308,10 @@ impl Destination {
         if state != self.state {
             let (destination, before) = (&self.target.name, self.state);
             match state {
+                "throttled" if advanced.destination.quota.day_spent_until(now).is_some() => {
+                    let until = advanced.destination.until(now).unwrap_or(now);
+                    tracing::warn!(%destination, before, state, %until, "a destination's calls of the day are used up; it goes on by itself")
+                }
                 "active" | "throttled" => tracing::info!(%destination, before, state, "a destination's state changed"),
                 "auth_failed" => {
                     tracing::error!(%destination, before, "a destination refuses our credentials: renew them, then `onceward destinations resume {destination}`")

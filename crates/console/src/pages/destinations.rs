@@ -93,3 +93,21 @@ fn form(frame: &Frame, row: &DestinationRow) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_card_tells_what_is_left_and_by_whose_count() {
+        let shown = view(&samples::frame("Destinations"), &samples::destinations()).into_string();
+        for told in [
+            "<dt>Calls left now</dt><dd>97 of 100</dd>",
+            "12480 of 15000<span class=\"soft\">, by the CRM’s own count</span><span class=\"soft\">; the last 3000 not for replays and catching up</span>",
+            "<dt>At once</dt><dd>2 of 4 calls</dd>",
+        ] {
+            assert!(shown.contains(told), "{told} is not in {shown}");
+        }
+    }
+}
