@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub(crate) struct Answered {
     number: u64,
     /// `None`: no answer at all.
-    status: Option<u16>,
+    pub(crate) status: Option<u16>,
     retry_after: bool,
     at: Instant,
     took: Duration,

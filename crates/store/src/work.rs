@@ -1,5 +1,6 @@
 //! The worker's one operation: settle what came back and claim what comes next, in one transaction.
 
+mod agree;
 mod enrich;
 mod settle;
 
@@ -22,6 +23,7 @@ use crate::rows::{CallRow, DeliveryState, EndRow, OpenRow, RecordEntry};
 use crate::tx::{Burial, Tx};
 use crate::{Error, Store};
 
+use agree::{agree, in_flight};
 use settle::{observe, settle};
 
 /// So few due records are not made to wait for more.
@@ -386,44 +388,6 @@ impl Store {
         tx.commit().await?;
         Ok(wakeups)
     }
-}
-
-/// Calls of the destination that are out.
-async fn in_flight(tx: &mut Tx, work: &Work<'_>, now: Time) -> Result<u32, Error> {
-    // A lease that ends later than any taken now was taken by a clock that has since stepped back.
-    tx.live_calls(work.destination, now, now + work.policy.lease()).await
-}
-
-/// Takes what the calls cost out of the destination's budget and writes their intents, now that nobody else can change it: the last and shortest step, so
-/// that the workers of a destination hardly wait for each other. Gives the destination as it is then.
-async fn agree(
-    tx: &mut Tx,
-    work: &Work<'_>,
-    (seen, mut destination): (&Destination, Destination),
-    finished: &[Finished],
-    (calls, spares): (&[Call], bool),
-    now: Time,
-) -> Result<Destination, Error> {
-    let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-    let held = tx.hold_destination(work.destination).await?.unwrap_or_default();
-    if held != *seen {
-        destination = held;
-        destination.configured(work.policy);
-        observe(&mut destination, work.policy, now, finished);
-        let permit =
-            if calls.is_empty() { Permit::Calls(0) } else { destination.permit(work.policy, now, in_flight(tx, work, now).await?) };
-        let spared = !spares || destination.spare(work.policy, now).is_ok_and(|spare| spare >= count);
-        if !spared || !matches!(permit, Permit::Calls(permitted) if permitted >= count) {
-            return Err(Error::Raced("another worker has taken what the destination bears".into()));
-        }
-    }
-    if !calls.is_empty() {
-        destination.take(work.policy, now, count);
-        destination.quota.turns.took();
-        tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
-    }
-    tx.put_destination(work.destination, &destination).await?;
-    Ok(destination)
 }
 
 /// A handful goes at once, so that nobody waits at low load, and so does half a batch. Anything between is a burst whose calls would be small:

@@ -87,23 +87,23 @@ pub async fn a_fresh_event_lifts_its_record_out_of_a_lower_lane(mut ledger: Ledg
 }
 
 pub async fn a_record_in_a_workers_hands_or_waiting_is_lifted_too(mut ledger: Ledger) {
-    let first = take_in(&ledger, Lane::CatchUp, "old", "1").await;
+    let first = take_in(&ledger, Lane::CatchUp, "k1", "1").await;
     let call = ledger.claim_one().await;
-    take_in(&ledger, Lane::Fresh, "new", "1").await;
+    take_in(&ledger, Lane::Fresh, "k2", "1").await;
     ledger.settle(&[well(&call)]).await;
     let record = ledger.record().await;
     assert_eq!((record.state, record.lane), (State::Due, Lane::Fresh), "what came meanwhile");
     let call = ledger.claim_one().await;
     ledger.settle(&[well(&call)]).await;
     // After a failure it waits, as long as it was told to, in the lane of what is most urgent.
-    let third = take_in(&ledger, Lane::CatchUp, "later", "1").await;
+    let third = take_in(&ledger, Lane::CatchUp, "k3", "1").await;
     for _ in 0..3 {
         let call = ledger.claim_one().await;
         ledger.settle(&[broke(&call, failure(Class::Retryable, Scope::Call))]).await;
     }
     let waiting = ledger.record().await;
     assert_eq!((waiting.state, waiting.lane), (State::Waiting, Lane::CatchUp));
-    take_in(&ledger, Lane::Fresh, "newest", "1").await;
+    take_in(&ledger, Lane::Fresh, "k4", "1").await;
     let lifted = ledger.record().await;
     assert_eq!((lifted.state, lifted.lane, lifted.wake_at), (State::Waiting, Lane::Fresh, waiting.wake_at), "no backoff is shortened");
     ledger.now = lifted.wake_at.unwrap();
