@@ -132,6 +132,19 @@ promises! {
         a_paused_destination_claims_nothing_and_still_settles
         one_destination_does_not_hold_up_another
     }
+    quota {
+        better_lanes_go_first_and_in_a_lane_whoever_has_waited_longest
+        a_lane_has_its_turn_however_much_waits_in_better_ones
+        a_fresh_event_lifts_its_record_out_of_a_lower_lane
+        a_record_in_a_workers_hands_or_waiting_is_lifted_too
+        a_replay_goes_behind_fresh_events_and_before_what_was_caught_up
+        a_duplicate_push_lifts_what_was_caught_up
+        a_days_budget_rests_the_destination_which_wakes_by_itself
+        the_days_budget_is_shared_by_every_worker
+        the_reserve_of_a_day_is_kept_for_fresh_events_and_actions
+        what_the_crm_tells_of_its_own_count_holds_for_every_worker
+        a_call_counts_as_the_requests_that_it_took
+    }
     catch_up {
         a_run_is_asked_for_and_goes_page_by_page_to_its_end
         one_run_of_a_source_is_under_way_and_the_next_waits

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::quota::Lane;
 use crate::{CallId, Time};
 
 /// The calls that a record remembers, for its trace.
@@ -248,6 +249,8 @@ pub struct Record {
     pub state: State,
     /// When something happens next; `None` only for a clean record.
     pub wake_at: Option<Time>,
+    /// How urgent it is: as the most urgent of its open deliveries. Of a clean record it says nothing.
+    pub lane: Lane,
     /// Raised by each claim; a result that carries an older one changes nothing.
     pub fence: i64,
     /// The content that was last claimed for writing.

@@ -8,5 +8,6 @@ pub mod enrich;
 pub mod family;
 pub mod pace;
 pub mod people;
+pub mod quota;
 pub mod refuse;
 pub mod remove;

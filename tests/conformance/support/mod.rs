@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::destination::Policy;
 use model::protocol::Repeat;
+use model::quota::Lane;
 use model::route::{ObjectPlan, Routes};
 use model::{DeliveryId, RawEventId, RecordId, Time};
 use serde_json::{Value, json};
@@ -48,6 +49,8 @@ pub struct Ledger {
     pub calls_max: u32,
     /// What may follow an unknown creation, and whether one can look.
     pub repeat: (Repeat, bool),
+    /// Of what is taken in next.
+    pub lane: Lane,
 }
 
 impl Ledger {
@@ -81,6 +84,7 @@ impl Ledger {
             routes: Arc::new(routes()),
             destination: "crm",
             holder: "worker-1".into(),
+            lane: Lane::Fresh,
             group_limit: 200,
             calls_max: 4,
             repeat: (Repeat::Keyed, true),
@@ -109,7 +113,7 @@ impl Ledger {
             sealed: vec![1, 2, 3],
             correlation_id: id.to_string(),
         };
-        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect() }
+        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect(), lane: self.lane }
     }
 
     /// Accepts a batch of requests.
