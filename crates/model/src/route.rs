@@ -473,6 +473,15 @@ impl Routes {
             .flat_map(|(destination, objects)| objects.keys().map(move |object| (destination.as_str(), object.as_str())))
     }
 
+    /// Whether some route creates records of this object.
+    pub fn creates(&self, destination: &str, object: &str) -> bool {
+        let creates = |mode: Mode| match mode {
+            Mode::Upsert | Mode::CreateOnly => true,
+            Mode::UpdateOnly => false,
+        };
+        self.routes.iter().any(|route| route.to == destination && route.object == object && creates(route.mode))
+    }
+
     /// After how long the owner of such an event's delivery is to be told that it has not ended; `None`: not at all.
     pub fn alert_after(&self, source: &str, event_type: &str, destination: &str, object: &str) -> Option<Duration> {
         let mut taking = self.routes.iter().filter(|route| fits(&route.source, source) && fits(&route.event, event_type));

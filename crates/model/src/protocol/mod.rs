@@ -6,6 +6,7 @@
 
 mod fetch;
 mod plan;
+pub mod reconcile;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
-use crate::record::{Fields, Record, Stamp, State};
+use crate::record::{CRM_KEY, Fields, Held, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
 
 pub use fetch::{Look, Waiting, gone, plan_fetch};
@@ -250,6 +251,13 @@ fn after_end(record: &mut Record, folded: usize, now: Time) {
         Some(doubt) => wait(record, State::Verifying, doubt.verify_after.max(now)),
         None => rest(record),
     }
+}
+
+/// Somebody else's value is believed from now on, as the CRM's own word.
+fn believe(record: &mut Record, field: &str, value: &Value, modified_at: Option<Time>, policy: &Policy) {
+    let stamp = Stamp { trust: policy.crm_trust, occurred_at: modified_at.unwrap_or_default(), key: CRM_KEY.into() };
+    record.body.missing.remove(field);
+    record.body.fields.0.insert(field.to_owned(), Held { value: value.clone(), stamp });
 }
 
 fn dead(reason: Reason, class: Option<Class>, message: String, attempts: u32) -> Ending {
