@@ -95,6 +95,9 @@ fn set(now: Time, found: &Gauges) {
             gauge!("onceward_destination_state", "destination" => destination.clone(), "state" => state).set(value);
         }
     }
+    for (destination, at) in &found.reconciled {
+        gauge!("onceward_reconcile_last_timestamp_seconds", "destination" => destination.clone()).set(at.0 as f64 / 1e6);
+    }
     for (source, at) in &found.sources {
         gauge!("onceward_source_last_event_timestamp_seconds", "source" => source.clone()).set(at.0 as f64 / 1e6);
     }

@@ -545,6 +545,8 @@ pub struct Gauges {
     pub destinations: Vec<(String, String)>,
     /// Source, arrival of its last event.
     pub sources: Vec<(String, Time)>,
+    /// Destination, end of the last run of reconciling that came to its end.
+    pub reconciled: Vec<(String, Time)>,
 }
 
 /// What one step of retention did.

@@ -1,7 +1,7 @@
 //! The worker's one operation: settle what came back and claim what comes next, in one transaction.
 
 mod enrich;
-mod settle;
+pub(crate) mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -72,6 +72,8 @@ pub enum Kind {
     Push,
     /// Read an object of a source's.
     Fetch,
+    /// Read what is believed to be known.
+    Reconcile,
 }
 
 impl Kind {
@@ -82,6 +84,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Push => "push",
             Self::Fetch => "fetch",
+            Self::Reconcile => "reconcile",
         }
     }
 

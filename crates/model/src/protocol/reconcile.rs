@@ -141,8 +141,7 @@ pub fn differs(record: &Record, found: &Result<Found, Failure>, equal: &(dyn Fn(
 /// T19: what follows from a look at a record that was at rest when the look was begun.
 pub fn reconcile(record: Record, found: &Result<Found, Failure>, sent: &Sent, reconciling: &Reconciling<'_>) -> Reconciled {
     let busy = record.state != State::Clean || record.fence != reconciling.fence || reconciling.open;
-    let mut done =
-        Reconciled { record, changed: false, verdict: Verdict::Busy, fields: BTreeMap::new(), repaired: false, hold: false };
+    let mut done = Reconciled { record, changed: false, verdict: Verdict::Busy, fields: BTreeMap::new(), repaired: false, hold: false };
     if busy {
         return done;
     }

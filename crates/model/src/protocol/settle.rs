@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, believe, dead, fetch, rest, wait};
+use super::{
+    Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, believe, dead, fetch, rest, wait,
+};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;

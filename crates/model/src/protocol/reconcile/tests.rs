@@ -55,8 +55,16 @@ fn equal(field: &str, a: &Value, b: &Value) -> bool {
 
 fn look(record: Record, found: &Result<Found, Failure>, sent: &Sent, repair: Repair) -> Reconciled {
     let policy = Policy { crm_trust: 60, ..Policy::default() };
-    let reconciling =
-        Reconciling { policy: &policy, repair, creates: true, now: now(), call: call(Duration::ZERO), fence: 7, open: false, equal: &equal };
+    let reconciling = Reconciling {
+        policy: &policy,
+        repair,
+        creates: true,
+        now: now(),
+        call: call(Duration::ZERO),
+        fence: 7,
+        open: false,
+        equal: &equal,
+    };
     reconcile(record, found, sent, &reconciling)
 }
 
@@ -165,8 +173,16 @@ fn a_missing_record_is_created_again_only_where_everything_is_put_right_and_a_ro
     let ours = look(record(), &gone, &Sent::new(), Repair::Ours);
     assert_eq!((ours.verdict, ours.repaired, ours.record.state), (Verdict::Missing, false, State::Clean));
     let whole: BTreeSet<String> = ["City", "Company", "Phone"].map(str::to_owned).into();
-    assert_eq!((ours.record.crm_id.as_ref(), ours.record.adopted, &ours.record.body.missing), (None, false, &whole), "the next write is whole");
-    assert_eq!(look(Record { fence: 7, ..ours.record.clone() }, &gone, &Sent::new(), Repair::Ours).verdict, Verdict::Missing, "until it is there");
+    assert_eq!(
+        (ours.record.crm_id.as_ref(), ours.record.adopted, &ours.record.body.missing),
+        (None, false, &whole),
+        "the next write is whole"
+    );
+    assert_eq!(
+        look(Record { fence: 7, ..ours.record.clone() }, &gone, &Sent::new(), Repair::Ours).verdict,
+        Verdict::Missing,
+        "until it is there"
+    );
     let back = look(ours.record, &shows(&[], Some(HOUR)), &Sent::new(), Repair::Ours);
     assert_eq!((back.verdict, back.record.crm_id.as_deref(), back.record.body.missing.len()), (Verdict::Equal, Some("003"), 0));
     let all = look(record(), &gone, &Sent::new(), Repair::All);
