@@ -264,9 +264,16 @@ pub struct Look {
     /// The call to make. Without entries nothing is asked.
     pub call: Call,
     /// The records at rest and the others, in order: those at rest are the call's entries.
-    pub(crate) seen: Vec<(RecordId, bool)>,
+    pub(crate) seen: Vec<Sight>,
     /// Where the run stands once all of them were looked at.
     pub(crate) after: Stand,
+}
+
+impl Look {
+    /// The ids that its records have in the CRM, where they are known.
+    pub fn known_ids(&self) -> impl Iterator<Item = (RecordId, &String)> {
+        self.seen.iter().filter_map(|sight| Some((sight.record, sight.crm_id.as_ref()?)))
+    }
 }
 
 /// Where a run stands.
@@ -463,8 +470,7 @@ impl Store {
             claimed_at: now,
             entries: sights.seen.iter().filter(|sight| sight.clean).map(entry).collect(),
         };
-        let seen = sights.seen.iter().map(|sight| (sight.record, sight.clean)).collect();
-        Ok(Look { row, call, seen, after })
+        Ok(Look { row, call, seen: sights.seen, after })
     }
 
     /// A run.

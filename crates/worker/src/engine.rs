@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connect::vendor::{Answer, Fetched, Vendor};
-use connect::{Client, ReadBatch, Report, WriteBatch, WriteRecord};
+use connect::{Client, Level, ReadBatch, Report, WriteBatch, WriteRecord};
 use model::destination::Policy;
 use model::protocol::{Found, Step, gone};
 use model::route::{ObjectPlan, Routes};
 use model::source::Source;
 use model::{Failure, Time};
+use serde_json::Value;
 use store::{Advanced, Call, Enriching, Finished, Kind, Store, Work};
 
 /// What this worker makes calls to.
@@ -38,6 +39,31 @@ pub enum To {
 }
 
 impl To {
+    /// What the CRM's connector can promise; nothing is written to a source.
+    pub(crate) fn level(&self) -> Option<Level> {
+        match self {
+            Self::Crm(client) => Some(client.connector().level()),
+            Self::Source { .. } => None,
+        }
+    }
+
+    /// The most records that a look may ask for.
+    pub(crate) fn read_batch(&self) -> usize {
+        match self {
+            Self::Crm(client) => client.connector().limits().read_batch,
+            Self::Source { .. } => 1,
+        }
+    }
+
+    /// Whether the CRM considers two values of a field equal.
+    pub(crate) fn equal(&self, field: &str, a: &Value, b: &Value) -> bool {
+        match self {
+            Self::Crm(client) => client.connector().equal(field, a, b),
+            // Nothing is written there, so nothing is ever compared.
+            Self::Source { .. } => a == b,
+        }
+    }
+
     /// The most records that a call may carry.
     fn group_limit(&self) -> usize {
         match self {
@@ -92,11 +118,7 @@ impl Engine {
             holder: &self.holder,
             group_limit: target.to.group_limit(),
             calls_max,
-            equal: &|field, a, b| match &target.to {
-                To::Crm(client) => client.connector().equal(field, a, b),
-                // Nothing is written there, so nothing is ever compared.
-                To::Source { .. } => a == b,
-            },
+            equal: &|field, a, b| target.to.equal(field, a, b),
             enriching,
         };
         self.store.advance(now, &work, finished, chance).await
@@ -131,7 +153,7 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             let batch = WriteBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
             taken(client.write(&batch, call.id, now).await, Found::Wrote)
         }
-        Kind::Adopt | Kind::Verify => {
+        Kind::Adopt | Kind::Verify | Kind::Reconcile => {
             let keys: Vec<String> = call.entries.iter().map(|entry| entry.key.clone()).collect();
             let fields = object.field_names().map(str::to_owned).collect();
             let batch = ReadBatch { object: call.object.clone(), key_field: object.key_field.clone(), keys, fields };

@@ -7,4 +7,5 @@ pub mod doubt;
 pub mod enrich;
 pub mod pace;
 pub mod people;
+pub mod reconcile;
 pub mod refuse;

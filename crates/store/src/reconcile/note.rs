@@ -9,7 +9,7 @@ use model::wakeup::{RECORDS_MAX, Wakeup};
 use model::{Class, DeliveryId, Failure, Reason, RecordId, Scope, Time};
 use serde_json::json;
 
-use super::{Account, FINDINGS_MAX, Finding, Look, Noted, ReconciliationRow, ReconciliationState};
+use super::{Account, FINDINGS_MAX, Finding, Look, Noted, ReconciliationRow, ReconciliationState, Sight};
 use crate::catch_up::hold;
 use crate::people::append_audit;
 use crate::rows::{AliasKey, DeliveryState, EndRow, RecordEntry, ResultRow};
@@ -106,7 +106,7 @@ impl Store {
         let creates = account.routes.creates(account.destination, &row.object);
         let nothing = Sent::new();
         let mut all = true;
-        for (id, clean) in &look.seen {
+        for Sight { record: id, clean, .. } in &look.seen {
             let share = shares.get(id);
             if *clean && matches!(share, Some(Ok(Found::NotSent))) {
                 // It did not fit into the request: the next look begins with it.
@@ -144,7 +144,7 @@ impl Store {
             if look.after.end {
                 row.state = ReconciliationState::Done;
             }
-        } else if look.seen.first().is_some_and(|(first, _)| row.cursor < *first) {
+        } else if look.seen.first().is_some_and(|first| row.cursor < first.record) {
             // Nothing was sent at all: not at once again.
             row.wake_at = now + super::BEHIND;
         }
