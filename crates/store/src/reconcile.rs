@@ -14,7 +14,7 @@ use model::protocol::reconcile::{self, Cause, Repair, Verdict};
 use model::protocol::{Claim, Step};
 use model::route::Routes;
 use model::wakeup::Wakeup;
-use model::{CallId, DeliveryId, ReconciliationId, RecordId, Time};
+use model::{CallId, DeliveryId, IdGenerator, ReconciliationId, RecordId, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -384,7 +384,11 @@ impl Store {
         let mut due = Vec::new();
         for object in &new.objects {
             let (last, _) = tx.last_reconciliation(&new.destination, object).await?;
-            if reconcile::due(every, last, now) {
+            let last = match last {
+                Some(last) => Some(last),
+                None => oldest(&mut tx, &new.destination, object).await?,
+            };
+            if last.is_some_and(|last| reconcile::due(every, last, now)) {
                 due.push(object.clone());
             }
         }
@@ -503,6 +507,13 @@ impl Store {
             }
         }
     }
+}
+
+/// Since when there is anything of an object to look at: its first run is due a span after that. `None`: there is nothing yet.
+async fn oldest(tx: &mut Tx, destination: &str, object: &str) -> Result<Option<Time>, Error> {
+    let sights = tx.sights(destination, object, RecordId(0), RecordId(i64::MAX), 1).await?;
+    let first = sights.seen.first().map(|sight| sight.record);
+    Ok(first.or(sights.passed.filter(|_| sights.more)).map(|record| IdGenerator::made_at(record.0)))
 }
 
 /// Writes the claim down, or until when the run waits.

@@ -86,9 +86,9 @@ impl Verdict {
 }
 
 /// Whether a scheduled run is due; `last` is when the last one was begun.
-pub fn due(every: Duration, last: Option<Time>, now: Time) -> bool {
+pub fn due(every: Duration, last: Time, now: Time) -> bool {
     // A clock that stepped back: when the last one was is not known any more.
-    last.is_none_or(|last| last > now || now.since(last) >= every.max(EVERY_MIN))
+    last > now || now.since(last) >= every.max(EVERY_MIN)
 }
 
 /// The values of a field that calls of ours carried, in their order.
