@@ -1,4 +1,4 @@
-//! Makes the list of presets from the files in `presets/`: a vendor is added by adding its files.
+//! Makes the lists of presets from the files in `presets/`: a vendor or a CRM is added by adding its files.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -23,6 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let kind = sample.extension().map(|kind| kind.to_string_lossy()).unwrap_or_default();
         writeln!(list, "    ({name:?}, include_str!({source:?}), Sample {{ kind: {kind:?}, body: include_bytes!({sample:?}) }}),")?;
+    }
+    list.push_str("];\n");
+    let crms = presets.join("crms");
+    println!("cargo::rerun-if-changed={}", crms.display());
+    list.push_str("/// Field maps of CRMs: connector kind and file.\npub(crate) const CRM_PRESETS: &[(&str, &str)] = &[\n");
+    for crm in files(&crms)? {
+        writeln!(list, "    ({:?}, include_str!({crm:?})),", stem(&crm))?;
     }
     list.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("presets.rs"), list)?;

@@ -143,14 +143,7 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         Kind::Salesforce => Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
         Kind::Hubspot => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
     };
-    let settings = Settings {
-        kind: dialect.kind,
-        base_url: "http://127.0.0.1:4000".into(),
-        auth,
-        api_version: None,
-        call_timeout: Some(Duration::from_secs(15)),
-        allow_private: false,
-    };
+    let settings = Settings { call_timeout: Some(Duration::from_secs(15)), ..Settings::new(dialect.kind, "http://127.0.0.1:4000", auth) };
     let policy = Policy {
         call_timeout: Duration::from_secs(15),
         late_window: LATE_WINDOW,

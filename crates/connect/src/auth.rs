@@ -12,10 +12,12 @@ use ring::rsa::KeyPair;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::{Body, Request, SettingsError};
+use crate::{Body, Reply, Request, SettingsError};
 
-/// Salesforce names no lifetime; half an hour is well inside any org's session timeout.
-const TOKEN_MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// How long a token is used whose life nobody told: half an hour is well inside any Salesforce org's session timeout.
+const TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
+/// How long before its end a token is used no more, so that none ends on its way.
+const TOKEN_REST: Duration = Duration::from_secs(60);
 /// A token longer than this is no token.
 pub(crate) const TOKEN_MAX: usize = 4 * 1024;
 /// How far ahead a signed assertion expires; three minutes is the most that is sure to be accepted.
@@ -43,6 +45,40 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The kinds of [`Auth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AuthKind {
+    /// [`Auth::Bearer`].
+    Bearer,
+    /// [`Auth::ApiKey`].
+    ApiKey,
+    /// [`Auth::Basic`].
+    Basic,
+    /// [`Auth::ClientCredentials`].
+    ClientCredentials,
+    /// [`Auth::RefreshToken`].
+    RefreshToken,
+    /// [`Auth::JwtBearer`].
+    JwtBearer,
+}
+
+impl AuthKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [Self::Bearer, Self::ApiKey, Self::Basic, Self::ClientCredentials, Self::RefreshToken, Self::JwtBearer];
+
+    /// The word used in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::ApiKey => "api_key",
+            Self::Basic => "basic",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "jwt_bearer",
+        }
+    }
+}
+
 /// How a destination knows us.
 #[derive(Clone, Debug)]
 pub enum Auth {
@@ -50,6 +86,18 @@ pub enum Auth {
     Bearer {
         /// Goes into a header as it is.
         token: Secret,
+    },
+    /// A key that goes into a header of its own, by the CRM's name for it.
+    ApiKey {
+        /// Goes into that header as it is.
+        token: Secret,
+    },
+    /// A user and a password (RFC 7617).
+    Basic {
+        /// Without a colon.
+        username: String,
+        /// Never shown.
+        password: Secret,
     },
     /// OAuth client credentials: an app with a user to run as.
     ClientCredentials {
@@ -87,9 +135,84 @@ pub struct Token {
     pub value: Secret,
     /// The host that the token is for, where the answer named one.
     pub instance_url: Option<String>,
+    /// How long it is good for, where the answer said.
+    pub expires_in: Option<Duration>,
+}
+
+impl Token {
+    /// A token that does not end by itself.
+    pub(crate) fn lasting(value: Secret) -> Self {
+        Self { value, instance_url: None, expires_in: None }
+    }
+
+    /// How long it is used before a fresh one is asked for.
+    fn used_for(&self) -> Duration {
+        // One that lives for less than two rests is used for half of its life.
+        self.expires_in.map_or(TOKEN_LIFE, |life| life.saturating_sub(TOKEN_REST).max(life / 2))
+    }
+}
+
+/// Reads a token as RFC 6749, section 5, has it answered.
+///
+/// # Errors
+///
+/// Never `Unknown`. Being told to come back later is no refusal of the credentials.
+pub(crate) fn granted(reply: &Reply) -> Result<Token, Failure> {
+    let body = reply.json().unwrap_or_default();
+    let token = body["access_token"].as_str().filter(|token| reply.status == 200 && is_token(token));
+    if let Some(token) = token {
+        let expires_in = body["expires_in"].as_u64().or_else(|| body["expires_in"].as_str()?.parse().ok());
+        return Ok(Token { value: Secret::new(token), instance_url: None, expires_in: expires_in.map(Duration::from_secs) });
+    }
+    let text = |names: [&str; 3]| names.into_iter().find_map(|name| body[name].as_str()).map(str::to_owned);
+    let code = text(["error", "status", "code"]).unwrap_or_else(|| format!("http_{}", reply.status));
+    let said = text(["error_description", "message", "detail"]).unwrap_or_else(|| "the request for a token was refused".to_owned());
+    let (class, wait) = match reply.status {
+        429 => (Class::Throttled, Some(Duration::from_secs(60))),
+        408 | 500..=599 => (Class::Retryable, None),
+        _ => (Class::Auth, None),
+    };
+    Err(Failure { retry_after: wait, ..Failure::new(class, Scope::Destination, code, said) })
+}
+
+/// The header of RFC 6750, or of RFC 7617.
+pub(crate) fn authorization(kind: AuthKind, token: &Token) -> (String, String) {
+    let scheme = match kind {
+        AuthKind::Basic => "Basic",
+        AuthKind::Bearer | AuthKind::ApiKey | AuthKind::ClientCredentials | AuthKind::RefreshToken | AuthKind::JwtBearer => "Bearer",
+    };
+    ("authorization".to_owned(), format!("{scheme} {}", token.value.reveal()))
+}
+
+/// Whether a text may be a token: it goes into a header.
+pub(crate) fn is_token(text: &str) -> bool {
+    (1..=TOKEN_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Auth {
+    /// Which kind it is.
+    pub const fn kind(&self) -> AuthKind {
+        match self {
+            Self::Bearer { .. } => AuthKind::Bearer,
+            Self::ApiKey { .. } => AuthKind::ApiKey,
+            Self::Basic { .. } => AuthKind::Basic,
+            Self::ClientCredentials { .. } => AuthKind::ClientCredentials,
+            Self::RefreshToken { .. } => AuthKind::RefreshToken,
+            Self::JwtBearer { .. } => AuthKind::JwtBearer,
+        }
+    }
+
+    /// What stands for a token without anybody being asked for one.
+    pub(crate) fn fixed(&self) -> Option<Token> {
+        match self {
+            Self::Bearer { token } | Self::ApiKey { token } => Some(Token::lasting(token.clone())),
+            Self::Basic { username, password } => {
+                Some(Token::lasting(Secret::new(STANDARD.encode(format!("{username}:{}", password.reveal())))))
+            }
+            Self::ClientCredentials { .. } | Self::RefreshToken { .. } | Self::JwtBearer { .. } => None,
+        }
+    }
+
     /// Checks what can be checked without asking anyone.
     ///
     /// # Errors
@@ -98,11 +221,17 @@ impl Auth {
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let missing = |name: &str| Err(SettingsError::Auth(format!("`{name}` is empty")));
         match self {
-            Self::Bearer { token } if token.0.is_empty() => missing("token"),
-            Self::Bearer { token } if token.0.len() > TOKEN_MAX || !token.0.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Self::Bearer { token } | Self::ApiKey { token } if token.0.is_empty() => missing("token"),
+            Self::Bearer { token } | Self::ApiKey { token } if !is_token(&token.0) => {
                 Err(SettingsError::Auth(format!("`token` is no token: one is up to {TOKEN_MAX} visible ASCII characters without spaces")))
             }
-            Self::Bearer { .. } => Ok(()),
+            Self::Bearer { .. } | Self::ApiKey { .. } => Ok(()),
+            Self::Basic { username, .. } if username.trim().is_empty() => missing("username"),
+            Self::Basic { password, .. } if password.0.is_empty() => missing("password"),
+            Self::Basic { username, password } if username.contains(':') || username.len() + password.0.len() > TOKEN_MAX / 2 => {
+                Err(SettingsError::Auth(format!("`username` has no colon, and with `password` at most {} characters", TOKEN_MAX / 2)))
+            }
+            Self::Basic { .. } => Ok(()),
             Self::ClientCredentials { client_id, .. } if client_id.trim().is_empty() => missing("client_id"),
             Self::ClientCredentials { client_secret, .. } if client_secret.0.trim().is_empty() => missing("client_secret"),
             Self::ClientCredentials { .. } => Ok(()),
@@ -122,7 +251,8 @@ impl Auth {
     /// What of it must never be shown.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
-            Self::Bearer { token } => vec![token.clone()],
+            Self::Bearer { token } | Self::ApiKey { token } => vec![token.clone()],
+            Self::Basic { password, .. } => vec![password.clone()],
             Self::ClientCredentials { client_secret, .. } => vec![client_secret.clone()],
             Self::RefreshToken { client_secret, refresh_token, .. } => vec![client_secret.clone(), refresh_token.clone()],
             Self::JwtBearer { private_key_pem, .. } => vec![private_key_pem.clone()],
@@ -135,9 +265,11 @@ impl Auth {
     /// # Errors
     ///
     /// The assertion could not be signed.
-    pub(crate) fn oauth_request(&self, path: &str, now: Time) -> Result<Request, Failure> {
-        let form =
-            |pairs: &[(&str, &str)]| Body::Form(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    pub(crate) fn oauth_request(&self, path: &str, scope: Option<&str>, now: Time) -> Result<Request, Failure> {
+        let form = |pairs: &[(&str, &str)]| {
+            let scope = scope.map(|scope| ("scope", scope));
+            Body::Form(pairs.iter().copied().chain(scope).map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        };
         let mut request = Request::new(Method::POST, path, Body::None);
         request.headers.push(("accept".to_owned(), "application/json".to_owned()));
         match self {
@@ -154,7 +286,7 @@ impl Auth {
                     ("client_secret", client_secret.reveal()),
                 ]);
             }
-            Self::Bearer { .. } => {
+            Self::Bearer { .. } | Self::ApiKey { .. } | Self::Basic { .. } => {
                 return Err(Failure::new(Class::Auth, Scope::Destination, "auth_kind", "a fixed token is not asked for"));
             }
             Self::JwtBearer { client_id, username, private_key_pem, audience } => {
@@ -228,7 +360,7 @@ impl TokenCache {
         let usable = held
             .token
             .as_ref()
-            .filter(|(token, since)| now.since(*since) < TOKEN_MAX_AGE && refused.is_none_or(|refused| refused.value != token.value));
+            .filter(|(token, since)| now.since(*since) < token.used_for() && refused.is_none_or(|refused| refused.value != token.value));
         if let Some((token, _)) = usable {
             return Ok(token.clone());
         }
@@ -263,7 +395,7 @@ mod tests {
     #[test]
     fn both_forms_of_key_sign_an_assertion_that_verifies() {
         for pem in [include_str!("testdata/throwaway_pkcs1.pem"), include_str!("testdata/throwaway_pkcs8.pem")] {
-            let request = jwt(pem).oauth_request("/services/oauth2/token", Time::from_seconds(1_000)).unwrap();
+            let request = jwt(pem).oauth_request("/services/oauth2/token", None, Time::from_seconds(1_000)).unwrap();
             let Body::Form(form) = &request.body else { panic!("{request:?}") };
             assert_eq!(form[0].1, "urn:ietf:params:oauth:grant-type:jwt-bearer");
             let (text, signature) = form[1].1.rsplit_once('.').unwrap();
@@ -289,7 +421,7 @@ mod tests {
         assert!(empty.check().is_err());
         let auth = Auth::ClientCredentials { client_id: "a".to_owned(), client_secret: Secret::new("hush") };
         assert!(auth.check().is_ok() && !format!("{auth:?}").contains("hush"));
-        let request = auth.oauth_request("/token", Time(0)).unwrap();
+        let request = auth.oauth_request("/token", None, Time(0)).unwrap();
         assert_eq!(request.header("authorization"), Some("Basic YTpodXNo"));
     }
 }

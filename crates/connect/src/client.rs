@@ -7,41 +7,17 @@ use reqwest::Url;
 use tokio::time::Instant;
 
 use crate::auth::TokenCache;
-use crate::crm::{Hubspot, Salesforce};
+use crate::crm::{self, Kind};
 use crate::transport::{base_url, is_loopback};
-use crate::{Auth, Connector, Outcome, Present, ReadBatch, Reply, Request, Token, Transport, TransportError, Usage, WriteBatch, Written};
+use crate::{
+    Auth, AuthKind, Connector, Description, Outcome, Present, READ_STEPS_MAX, ReadBatch, Reply, Request, Token, Transport, TransportError,
+    Usage, WriteBatch, Written,
+};
 
 /// Longest wait for a token, also bounded by the call's own deadline.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// With less than this left, a call is not begun: it could not end in time.
 const LEFT_MIN: Duration = Duration::from_millis(500);
-
-/// Which CRM a destination is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Salesforce.
-    Salesforce,
-    /// HubSpot.
-    Hubspot,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Salesforce, Self::Hubspot];
-
-    /// The word used in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Salesforce => "salesforce",
-            Self::Hubspot => "hubspot",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
 
 /// A destination as configured.
 #[derive(Clone, Debug)]
@@ -52,12 +28,32 @@ pub struct Settings {
     pub base_url: String,
     /// How it knows us.
     pub auth: Auth,
+    /// Where tokens are asked for; the connector's default if there is none.
+    pub token_url: Option<String>,
+    /// The OAuth scope to ask for; the connector's default if there is none.
+    pub scope: Option<String>,
     /// The API's version; the connector's default if there is none.
     pub api_version: Option<String>,
     /// From connecting to the last byte, a token's renewal included; the connector's default if there is none. 1 s to 10 min.
     pub call_timeout: Option<Duration>,
     /// Lets the base URL's name stand for addresses of a private network.
     pub allow_private: bool,
+}
+
+impl Settings {
+    /// Nothing but an address and credentials.
+    pub fn new(kind: Kind, base_url: impl Into<String>, auth: Auth) -> Self {
+        Self {
+            kind,
+            base_url: base_url.into(),
+            auth,
+            token_url: None,
+            scope: None,
+            api_version: None,
+            call_timeout: None,
+            allow_private: false,
+        }
+    }
 }
 
 /// What is wrong with a destination's settings.
@@ -92,12 +88,17 @@ pub struct Report<T> {
     pub result: Outcome<T>,
     /// The CRM's own count of our quota, if the answer told.
     pub usage: Option<Usage>,
+    /// How many requests were sent to the CRM for it, tokens included.
+    pub calls: u32,
 }
 
 /// Calls one destination.
 pub struct Client {
     connector: Box<dyn Connector>,
     transport: Transport,
+    /// Where tokens are asked for, and with which path.
+    granting: Option<(Transport, String)>,
+    scope: Option<String>,
     auth: Auth,
     base: Url,
     call_timeout: Duration,
@@ -121,19 +122,27 @@ impl Client {
     ///
     /// As [`Client::http`].
     pub fn new(settings: Settings, transport: Transport) -> Result<Self, SettingsError> {
-        let Settings { kind, base_url: base, auth, api_version, call_timeout, allow_private } = settings;
-        let base = base_url(&base, allow_private)?;
-        auth.check()?;
-        suits(kind, &auth)?;
-        let connector: Box<dyn Connector> = match kind {
-            Kind::Salesforce => Box::new(Salesforce::new(api_version.as_deref())?),
-            Kind::Hubspot => Box::new(Hubspot::new(api_version.as_deref())?),
-        };
-        let call_timeout = call_timeout.unwrap_or(connector.limits().call_timeout);
+        let base = base_url(&settings.base_url, settings.allow_private)?;
+        settings.auth.check()?;
+        let connector = crm::connector(&settings)?;
+        let given = settings.auth.kind();
+        if !settings.kind.takes().contains(&given) {
+            let words: Vec<String> = settings.kind.takes().iter().map(|kind| format!("`{}`", kind.as_str())).collect();
+            let error = format!("{} takes {}, not `{}`", settings.kind.as_str(), words.join(" or "), given.as_str());
+            return Err(SettingsError::Auth(error));
+        }
+        let call_timeout = settings.call_timeout.unwrap_or(connector.limits().call_timeout);
         if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&call_timeout) {
             return Err(SettingsError::CallTimeout);
         }
-        Ok(Self { connector, transport, auth, base, call_timeout, tokens: TokenCache::default() })
+        let granting = match given {
+            AuthKind::Bearer | AuthKind::ApiKey | AuthKind::Basic => None,
+            AuthKind::ClientCredentials | AuthKind::RefreshToken | AuthKind::JwtBearer => {
+                Some(granting(&*connector, &settings, &transport)?)
+            }
+        };
+        let scope = settings.scope.or_else(|| connector.scope());
+        Ok(Self { connector, transport, granting, scope, auth: settings.auth, base, call_timeout, tokens: TokenCache::default() })
     }
 
     /// The translator in use: its limits, its notion of equality.
@@ -148,14 +157,75 @@ impl Client {
 
     /// Writes a batch by one call.
     pub async fn write(&self, batch: &WriteBatch, call: CallId, now: Time) -> Report<Written> {
-        let request = self.connector.write(batch);
-        self.report(request, call, now, |reply| self.connector.written(batch, reply)).await
+        let mut way = Way::new(Some(call), now, self.call_timeout);
+        let replied = match self.connector.write(batch) {
+            Ok(request) => self.exchange(request, &mut way).await,
+            Err(failure) => Err(failure),
+        };
+        match replied {
+            Ok(reply) => Report {
+                status: Some(reply.status),
+                result: self.judge(&reply, now, |reply| self.connector.written(batch, reply)),
+                usage: self.connector.usage(&reply),
+                calls: way.calls,
+            },
+            Err(failure) => Report { status: None, result: Err(failure), usage: None, calls: way.calls },
+        }
     }
 
-    /// Looks up a batch of keys by one call.
+    /// Looks up a batch of records, by one call or the few that the CRM needs for it.
     pub async fn read(&self, batch: &ReadBatch, call: CallId, now: Time) -> Report<Option<Present>> {
-        let request = self.connector.read(batch);
-        self.report(request, call, now, |reply| self.connector.found(batch, reply)).await
+        let mut way = Way::new(Some(call), now, self.call_timeout);
+        let mut replies = Vec::new();
+        let result = self.look_up(batch, &mut replies, &mut way).await;
+        let last = replies.last();
+        Report {
+            status: last.map(|reply| reply.status),
+            result,
+            usage: last.and_then(|reply| self.connector.usage(reply)),
+            calls: way.calls,
+        }
+    }
+
+    async fn look_up(&self, batch: &ReadBatch, replies: &mut Vec<Reply>, way: &mut Way) -> Outcome<Option<Present>> {
+        let mut next = Some(self.connector.read(batch)?);
+        while let Some(request) = next {
+            if replies.len() == READ_STEPS_MAX {
+                let message = format!("the look-up takes more than {READ_STEPS_MAX} calls; this is a bug of ours");
+                return Err(Failure::new(Class::Permanent, Scope::Call, "too_many_steps", message));
+            }
+            replies.push(self.exchange(request, way).await?);
+            let reply = replies.last().ok_or_else(out_of_time)?;
+            next = self.judge(reply, way.now, |_| self.connector.read_on(batch, replies))?;
+        }
+        let Some(last) = replies.last() else { return Ok(Vec::new()) };
+        self.judge(last, way.now, |_| self.connector.found(batch, replies))
+    }
+
+    /// What fields the CRM says that an object has.
+    ///
+    /// # Errors
+    ///
+    /// It does not say, or could not be asked.
+    pub async fn describe(&self, object: &str, now: Time) -> Result<Description, Failure> {
+        let mut way = Way::new(None, now, self.call_timeout);
+        let mut replies = Vec::new();
+        for request in self.connector.describe(object) {
+            replies.push(self.exchange(request, &mut way).await?);
+        }
+        match replies.last() {
+            Some(last) => self.judge(last, now, |_| self.connector.described(object, &replies)),
+            None => self.connector.described(object, &replies),
+        }
+    }
+
+    /// Sends one of the calls that [`Connector::setup`] spells.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn set_up(&self, request: Request, now: Time) -> Result<Reply, Failure> {
+        self.exchange(request, &mut Way::new(None, now, self.call_timeout)).await
     }
 
     /// Finds out by the cheapest call whether the destination is well and takes our credentials.
@@ -164,28 +234,8 @@ impl Client {
     ///
     /// What is wrong with it.
     pub async fn probe(&self, now: Time) -> Result<(), Failure> {
-        let reply = self.exchange(self.connector.probe(), None, now).await?;
+        let reply = self.exchange(self.connector.probe(), &mut Way::new(None, now, self.call_timeout)).await?;
         self.judge(&reply, now, |reply| self.connector.probed(reply))
-    }
-
-    async fn report<T>(
-        &self,
-        request: Result<Request, Failure>,
-        call: CallId,
-        now: Time,
-        read: impl FnOnce(&Reply) -> Outcome<T>,
-    ) -> Report<T> {
-        let reply = match request {
-            Ok(request) => self.exchange(request, Some(call), now).await,
-            Err(failure) => Err(failure),
-        };
-        match reply {
-            Ok(reply) => {
-                let usage = self.connector.usage(&reply);
-                Report { status: Some(reply.status), result: self.judge(&reply, now, read), usage }
-            }
-            Err(failure) => Report { status: None, result: Err(failure), usage: None },
-        }
     }
 
     /// What holds for every CRM: a redirect is not followed, and `Retry-After` is believed within bounds.
@@ -205,37 +255,42 @@ impl Client {
     }
 
     /// Sends a request with a token, and once more with a fresh one if only the token was refused.
-    async fn exchange(&self, mut request: Request, call: Option<CallId>, now: Time) -> Result<Reply, Failure> {
-        let deadline = Instant::now() + self.call_timeout;
-        if let Some(call) = call {
+    async fn exchange(&self, mut request: Request, way: &mut Way) -> Result<Reply, Failure> {
+        if let Some(call) = way.call {
             request.headers.push(("x-onceward-call".to_owned(), call.to_string()));
         }
-        let token = self.token(None, now, deadline).await?;
-        let reply = self.send(&request, &token, deadline).await?;
-        if !self.connector.expired(&reply) {
+        let token = self.token(None, way).await?;
+        let reply = self.send(&request, &token, way).await?;
+        if self.granting.is_none() || !self.connector.expired(&reply) {
             return Ok(reply);
         }
-        let token = self.token(Some(&token), now, deadline).await?;
-        self.send(&request, &token, deadline).await
+        let token = self.token(Some(&token), way).await?;
+        self.send(&request, &token, way).await
     }
 
-    async fn send(&self, request: &Request, token: &Token, deadline: Instant) -> Result<Reply, Failure> {
+    async fn send(&self, request: &Request, token: &Token, way: &mut Way) -> Result<Reply, Failure> {
         let mut request = request.clone();
-        request.headers.push(self.connector.authorize(token));
-        let left = left(deadline)?;
+        request.headers.push(self.connector.authorize(self.auth.kind(), token));
+        let left = left(way.deadline)?;
+        way.calls += 1;
         self.transport.send(request, left).await.map_err(TransportError::failure)
     }
 
-    async fn token(&self, refused: Option<&Token>, now: Time, deadline: Instant) -> Result<Token, Failure> {
+    async fn token(&self, refused: Option<&Token>, way: &mut Way) -> Result<Token, Failure> {
         // A token that was given to us is the only one there is.
-        if let Auth::Bearer { token } = &self.auth {
-            return Ok(Token { value: token.clone(), instance_url: None });
+        if let Some(token) = self.auth.fixed() {
+            return Ok(token);
         }
+        let Some((transport, path)) = &self.granting else {
+            return Err(Failure::new(Class::Auth, Scope::Destination, "token", "there is nobody to ask for a token"));
+        };
+        let Way { now, deadline, .. } = *way;
         let ask = async || {
-            let request = self.connector.token(&self.auth, now)?;
+            let request = self.auth.oauth_request(path, self.scope.as_deref(), now)?;
             let left = left(deadline)?.min(TOKEN_TIMEOUT);
+            way.calls += 1;
             // Whatever became of this request, the call itself was not sent.
-            let reply = self.transport.send(request, left).await.map_err(|error| {
+            let reply = transport.send(request, left).await.map_err(|error| {
                 Failure::new(Class::Retryable, Scope::Destination, "token", format!("no answer to the request for a token: {error}"))
             })?;
             let token = self.judge(&reply, now, |reply| self.connector.granted(reply))?;
@@ -263,18 +318,29 @@ impl Client {
     }
 }
 
-/// Each CRM takes its own credentials.
-fn suits(kind: Kind, auth: &Auth) -> Result<(), SettingsError> {
-    let other = |text: &str| Err(SettingsError::Auth(text.to_owned()));
-    match (kind, auth) {
-        (Kind::Salesforce, Auth::ClientCredentials { .. } | Auth::JwtBearer { .. }) | (Kind::Hubspot, Auth::Bearer { .. }) => Ok(()),
-        (Kind::Salesforce, Auth::Bearer { .. } | Auth::RefreshToken { .. }) => {
-            other("Salesforce takes `client_credentials` or `jwt_bearer`")
-        }
-        (Kind::Hubspot, Auth::ClientCredentials { .. } | Auth::RefreshToken { .. } | Auth::JwtBearer { .. }) => {
-            other("HubSpot takes `bearer`, with the token of a private app")
-        }
+/// What the requests of one call have in common.
+struct Way {
+    call: Option<CallId>,
+    now: Time,
+    deadline: Instant,
+    /// Requests sent so far.
+    calls: u32,
+}
+
+impl Way {
+    fn new(call: Option<CallId>, now: Time, timeout: Duration) -> Self {
+        Self { call, now, deadline: Instant::now() + timeout, calls: 0 }
     }
+}
+
+/// Where tokens are asked for: by the settings, else where the connector knows; a path is one on the base URL.
+fn granting(connector: &dyn Connector, settings: &Settings, transport: &Transport) -> Result<(Transport, String), SettingsError> {
+    let url = settings.token_url.clone().or_else(|| connector.token_url());
+    let url = url.ok_or_else(|| SettingsError::Auth("`token_url` is missing: write where tokens are asked for".to_owned()))?;
+    if url.starts_with('/') {
+        return Ok((transport.clone(), url));
+    }
+    transport.granting(&url, settings.allow_private)
 }
 
 fn left(deadline: Instant) -> Result<Duration, Failure> {

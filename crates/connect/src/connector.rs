@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::event::Mode;
-use model::{Failure, Time};
+use model::{Class, Failure, Scope};
 use serde_json::Value;
 
-use crate::{Auth, Reply, Request, Token};
+use crate::auth;
+use crate::{AuthKind, Description, Reply, Request, Setup, Statement, Token};
 
 /// Results per record in the order of the batch, or one failure for the whole call. The former have scope `Record`, the
 /// latter `Call` or `Destination`; in a batch of one, what concerns the record only is told as the record's.
 pub type Outcome<T> = Result<Vec<Result<T, Failure>>, Failure>;
 
-pub use model::protocol::{Present, Written};
+pub use model::protocol::{Present, Repeat, Written};
+
+/// The most calls that one look-up takes.
+pub const READ_STEPS_MAX: usize = 4;
 
 /// Records of one object that are written by one call. No two have the same key.
 #[derive(Clone, Debug)]
@@ -33,9 +37,11 @@ pub struct WriteBatch {
 pub struct WriteRecord {
     /// The value of the key field.
     pub key: String,
-    /// The CRM's own id, where it is known.
+    /// The CRM's own id, where it is known; always for [`Mode::Delete`].
     pub crm_id: Option<String>,
-    /// What to write, by CRM field name. Null clears a field; absent leaves it.
+    /// The content's number: the same content, sent again because nobody knows what became of it, has the same one.
+    pub revision: i64,
+    /// What to write, by CRM field name. Null clears a field; absent leaves it; a [`model::record::Link`] points at another record.
     pub fields: BTreeMap<String, Value>,
 }
 
@@ -47,9 +53,18 @@ pub struct ReadBatch {
     /// The CRM field that carries the keys.
     pub key_field: String,
     /// At most [`Limits::read_batch`] of them and at most what [`Connector::read_fits`] says.
-    pub keys: Vec<String>,
+    pub records: Vec<Sought>,
     /// Which fields to bring back.
     pub fields: Vec<String>,
+}
+
+/// One record that is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// The value of the key field.
+    pub key: String,
+    /// The CRM's own id, where it is known: one may look by it instead, where that is surer.
+    pub crm_id: Option<String>,
 }
 
 /// How much of the CRM account's quota is used, by the CRM's own count.
@@ -92,6 +107,14 @@ pub trait Connector: Send + Sync {
     /// What can be promised.
     fn level(&self) -> Level;
 
+    /// The same for people, with what the level does not say.
+    fn statement(&self) -> Statement;
+
+    /// What may follow when the outcome of a record's creation is unknown.
+    fn repeat(&self, _object: &str, _mode: Mode) -> Repeat {
+        Repeat::Keyed
+    }
+
     /// What fits into a call.
     fn limits(&self) -> Limits;
 
@@ -129,12 +152,40 @@ pub trait Connector: Send + Sync {
     /// As [`Connector::write`].
     fn read(&self, batch: &ReadBatch) -> Result<Request, Failure>;
 
-    /// Reads the answer to a look-up: `None` for a key that the CRM does not have.
+    /// Spells what else must be asked before a look-up can be read, from the answers so far; `None`: nothing. At most
+    /// [`READ_STEPS_MAX`] requests are made for one look-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::found`].
+    fn read_on(&self, _batch: &ReadBatch, _replies: &[Reply]) -> Result<Option<Request>, Failure> {
+        Ok(None)
+    }
+
+    /// Reads the answers to a look-up, in the order in which they were asked for: `None` for a key that the CRM does not have.
     ///
     /// # Errors
     ///
     /// The whole call failed. One key with several records is that key's failure (`ambiguous_match`).
-    fn found(&self, batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>>;
+    fn found(&self, batch: &ReadBatch, replies: &[Reply]) -> Outcome<Option<Present>>;
+
+    /// Asks the CRM what fields an object has; nothing, where it does not tell.
+    fn describe(&self, _object: &str) -> Vec<Request> {
+        Vec::new()
+    }
+
+    /// Reads the CRM's description of an object.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: also for an object that the CRM does not have (`Permanent`).
+    fn described(&self, object: &str, _replies: &[Reply]) -> Result<Description, Failure> {
+        let message = format!("this CRM does not describe its objects; compare the fields of `{object}` by hand");
+        Err(Failure::new(Class::Permanent, Scope::Call, "not_described", message))
+    }
+
+    /// How the field of an object's key comes to be where it is missing.
+    fn setup(&self, object: &str, key_field: &str) -> Setup;
 
     /// The cheapest call that needs a valid token.
     fn probe(&self) -> Request;
@@ -146,28 +197,46 @@ pub trait Connector: Send + Sync {
     /// What is wrong with the destination.
     fn probed(&self, reply: &Reply) -> Result<(), Failure>;
 
-    /// Asks for a token. Never called with [`Auth::Bearer`], which is one.
-    ///
-    /// # Errors
-    ///
-    /// The request could not be signed, or the CRM gives out no tokens that way.
-    fn token(&self, auth: &Auth, now: Time) -> Result<Request, Failure>;
+    /// Where tokens are asked for, unless the settings say otherwise: a URL, or a path on the base URL. `None`: there are none to ask for.
+    fn token_url(&self) -> Option<String> {
+        None
+    }
 
-    /// Reads the token.
+    /// The OAuth scope to ask for, unless the settings say otherwise.
+    fn scope(&self) -> Option<String> {
+        None
+    }
+
+    /// Reads the token (RFC 6749, section 5, unless the CRM departs from it).
     ///
     /// # Errors
     ///
     /// Never `Unknown`: asking for a token changes no record.
-    fn granted(&self, reply: &Reply) -> Result<Token, Failure>;
+    fn granted(&self, reply: &Reply) -> Result<Token, Failure> {
+        auth::granted(reply)
+    }
 
-    /// The header that carries the token.
-    fn authorize(&self, token: &Token) -> (String, String);
+    /// The header that carries the token, or what stands for one.
+    fn authorize(&self, kind: AuthKind, token: &Token) -> (String, String) {
+        auth::authorization(kind, token)
+    }
 
-    /// Whether the call was refused, before any work, because its token is no longer valid.
-    fn expired(&self, reply: &Reply) -> bool;
+    /// Whether the call was refused, before any work, because its token is no longer valid. Asked only where a fresh one can be had.
+    fn expired(&self, reply: &Reply) -> bool {
+        reply.status == 401
+    }
 
     /// The quota as told in this reply.
     fn usage(&self, reply: &Reply) -> Option<Usage>;
+}
+
+/// The last of a look-up's answers.
+///
+/// # Errors
+///
+/// There is none.
+pub(crate) fn last(replies: &[Reply]) -> Result<&Reply, Failure> {
+    replies.last().ok_or_else(|| Failure::new(Class::Permanent, Scope::Call, "empty_batch", "nothing was asked for; this is a bug of ours"))
 }
 
 /// Whether a text may stand for an object or a field in a request: `^[A-Za-z][A-Za-z0-9_]*$`, at most 80 bytes.

@@ -12,13 +12,19 @@ mod auth;
 mod client;
 mod connector;
 pub mod crm;
+mod description;
 mod transport;
 pub mod vendor;
 mod wire;
 
-pub use auth::{Auth, Secret, Token};
-pub use client::{Client, Kind, Report, Settings, SettingsError};
-pub use connector::{Connector, Level, Limits, Outcome, Present, ReadBatch, Usage, WriteBatch, WriteRecord, Written, valid_name};
+pub use auth::{Auth, AuthKind, Secret, Token};
+pub use client::{Client, Report, Settings, SettingsError};
+pub use connector::{
+    Connector, Level, Limits, Outcome, Present, READ_STEPS_MAX, ReadBatch, Repeat, Sought, Usage, WriteBatch, WriteRecord, Written,
+    valid_name,
+};
+pub use crm::Kind;
+pub use description::{Description, FieldDescription, FieldKind, Setup, Statement};
 pub use reqwest::Method;
 pub use transport::{Answering, Transport};
 pub use wire::{Body, Reply, Request, TransportError};

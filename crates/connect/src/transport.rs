@@ -79,6 +79,25 @@ impl Transport {
         Ok(Self::Http(Http { client, base: url.as_str().trim_end_matches('/').into() }))
     }
 
+    /// Where tokens are asked for: on its own host, with the path to ask at. A function of this process is asked itself.
+    ///
+    /// # Errors
+    ///
+    /// It is no URL that a secret may be sent to.
+    pub(crate) fn granting(&self, url: &str, allow_private: bool) -> Result<(Self, String), SettingsError> {
+        let wrong = |error: String| SettingsError::Auth(format!("`token_url`: {error}"));
+        let parsed = Url::parse(url).map_err(|error| wrong(format!("`{url}` is no URL ({error})")))?;
+        let (path, origin) = (parsed.path().to_owned(), parsed.origin().ascii_serialization());
+        if parsed.query().is_some() || !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(wrong("must come without user, password and query".to_owned()));
+        }
+        let transport = match self {
+            Self::Http(_) => Self::http(&origin, allow_private)?,
+            Self::InProcess(_) => self.clone(),
+        };
+        Ok((transport, path))
+    }
+
     /// Sends a request once and reads the whole reply. `timeout` bounds it from the first byte of the name look-up to
     /// the last byte of the body.
     ///

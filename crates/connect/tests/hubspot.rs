@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::event::Mode;
 use model::{CallId, Class, Failure, Reason, Scope, Time};
-use onceward_connect::{Auth, Client, Kind, Present, ReadBatch, Report, Secret, Settings, Usage, WriteBatch, WriteRecord, Written};
+use onceward_connect::{Auth, Client, Kind, Present, ReadBatch, Report, Secret, Settings, Sought, Usage, WriteBatch, WriteRecord, Written};
 use sandbox::{Options, RecordView, Sandbox};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,14 +25,9 @@ impl Crm {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = Options { latency: Duration::ZERO, faults: faults.parse().unwrap(), ..options };
         let sandbox = Sandbox::serve(listener, 7, options, || NOW).unwrap();
-        let client = Client::http(Settings {
-            kind: Kind::Hubspot,
-            base_url: format!("http://{}", sandbox.address()),
-            auth: Auth::Bearer { token: Secret::new(token) },
-            api_version: None,
-            call_timeout: Some(Duration::from_secs(2)),
-            allow_private: false,
-        });
+        let auth = Auth::Bearer { token: Secret::new(token) };
+        let settings = Settings::new(Kind::Hubspot, format!("http://{}", sandbox.address()), auth);
+        let client = Client::http(Settings { call_timeout: Some(Duration::from_secs(2)), ..settings });
         Self { sandbox, client: client.unwrap() }
     }
 
@@ -52,7 +47,7 @@ impl Crm {
         let batch = ReadBatch {
             object: "contacts".to_owned(),
             key_field: "crm_ext_id".to_owned(),
-            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            records: keys.iter().map(|key| Sought { key: (*key).to_owned(), crm_id: None }).collect(),
             fields: vec!["email".to_owned(), "lastname".to_owned(), "phone".to_owned()],
         };
         self.client.read(&batch, CallId(2), NOW).await
@@ -69,7 +64,7 @@ impl Crm {
 
 fn record(key: &str, fields: Value) -> WriteRecord {
     let fields: BTreeMap<String, Value> = fields.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    WriteRecord { key: key.to_owned(), crm_id: None, fields }
+    WriteRecord { key: key.to_owned(), crm_id: None, revision: 1, fields }
 }
 
 fn batch(mode: Mode, records: Vec<WriteRecord>) -> WriteBatch {
@@ -262,19 +257,12 @@ async fn a_property_that_is_not_unique_is_the_destinations_fault() {
 
 #[test]
 fn each_crm_takes_its_own_credentials() {
-    let settings = |kind, auth| Settings {
-        kind,
-        base_url: "https://api.hubapi.com".to_owned(),
-        auth,
-        api_version: None,
-        call_timeout: None,
-        allow_private: false,
-    };
+    let settings = |kind, auth| Settings::new(kind, "https://api.hubapi.com", auth);
     let bearer = |token: &str| Auth::Bearer { token: Secret::new(token) };
     let client = || Auth::ClientCredentials { client_id: "a".to_owned(), client_secret: Secret::new("b") };
     assert!(Client::http(settings(Kind::Hubspot, bearer("pat-eu1-0123"))).is_ok());
     for (kind, auth, says) in [
-        (Kind::Hubspot, client(), "private app"),
+        (Kind::Hubspot, client(), "hubspot takes `bearer` or `refresh_token`, not `client_credentials`"),
         (Kind::Salesforce, bearer("pat"), "client_credentials"),
         (Kind::Hubspot, bearer(""), "`token` is empty"),
         (Kind::Hubspot, bearer("a\r\nx: hush"), "visible ASCII"),
@@ -284,6 +272,6 @@ fn each_crm_takes_its_own_credentials() {
         assert!(error.contains(says) && !error.contains("hush"), "{error}");
     }
     for kind in Kind::ALL {
-        assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        assert_eq!(Kind::parse(kind.as_str()), Some(*kind));
     }
 }

@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use model::event::Mode;
 use model::{CallId, Class, Failure, Scope, Time};
 use onceward_connect::{
-    Auth, Client, Kind, ReadBatch, Reply, Report, Request, Secret, Settings, Transport, TransportError, Usage, WriteBatch, WriteRecord,
-    Written,
+    Auth, Client, Kind, ReadBatch, Reply, Report, Request, Secret, Settings, Sought, Transport, TransportError, Usage, WriteBatch,
+    WriteRecord, Written,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,19 +24,13 @@ use tokio::net::TcpListener;
 const NOW: Time = Time::from_seconds(1_800_000_000);
 
 fn settings(base_url: &str) -> Settings {
-    Settings {
-        kind: Kind::Salesforce,
-        base_url: base_url.to_owned(),
-        auth: Auth::ClientCredentials { client_id: "id".to_owned(), client_secret: Secret::new("secret") },
-        api_version: None,
-        call_timeout: Some(Duration::from_secs(1)),
-        allow_private: false,
-    }
+    let auth = Auth::ClientCredentials { client_id: "id".to_owned(), client_secret: Secret::new("secret") };
+    Settings { call_timeout: Some(Duration::from_secs(1)), ..Settings::new(Kind::Salesforce, base_url, auth) }
 }
 
 fn batch() -> WriteBatch {
     let fields = BTreeMap::from([("LastName".to_owned(), json!("Stone"))]);
-    let record = WriteRecord { key: "k1".to_owned(), crm_id: None, fields };
+    let record = WriteRecord { key: "k1".to_owned(), crm_id: None, revision: 1, fields };
     WriteBatch { object: "Lead".to_owned(), key_field: "Ext__c".to_owned(), mode: Mode::Upsert, records: vec![record] }
 }
 
@@ -343,7 +337,8 @@ async fn a_function_of_this_process_can_be_the_crm() {
     assert_eq!(client.probe(NOW).await, Ok(()));
     let failed = failure(write(&client).await);
     assert_eq!((failed.class, failed.scope, failed.code.as_str()), (Class::Unknown, Scope::Destination, "cut"));
-    let look_up = ReadBatch { object: "Lead".to_owned(), key_field: "Ext__c".to_owned(), keys: vec!["k".to_owned()], fields: Vec::new() };
+    let records = vec![Sought { key: "k".to_owned(), crm_id: None }];
+    let look_up = ReadBatch { object: "Lead".to_owned(), key_field: "Ext__c".to_owned(), records, fields: Vec::new() };
     assert_eq!(client.read(&look_up, CallId(1), NOW).await.result.unwrap_err().class, Class::Retryable);
 }
 

@@ -71,7 +71,7 @@ pub struct Routing {
     pub object: String,
     /// The CRM field that carries the record's key.
     pub upsert_key: String,
-    /// `upsert`, `update_only` or `create_only`.
+    /// `upsert`, `update_only`, `create_only` or `delete`.
     pub mode: Mode,
 }
 
@@ -102,6 +102,8 @@ pub enum Mode {
     /// Create or change.
     #[default]
     Upsert,
+    /// Take it out of the CRM.
+    Delete,
 }
 
 impl Mode {
@@ -111,12 +113,16 @@ impl Mode {
             Self::CreateOnly => "create_only",
             Self::UpdateOnly => "update_only",
             Self::Upsert => "upsert",
+            Self::Delete => "delete",
         }
     }
 
+    /// Every mode; the place in this list is the number in the ledger.
+    pub const ALL: [Self; 4] = [Self::CreateOnly, Self::UpdateOnly, Self::Upsert, Self::Delete];
+
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::CreateOnly, Self::UpdateOnly, Self::Upsert].into_iter().find(|mode| mode.as_str() == text)
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
     }
 }
 

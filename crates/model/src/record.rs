@@ -84,6 +84,35 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
+/// A field's value that points at another record of the same destination: a contact's company. Connectors spell it as their CRM does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The CRM's object: `Account`.
+    pub object: String,
+    /// The CRM field that carries that record's key.
+    pub key_field: String,
+    /// The record's key.
+    pub key: String,
+    /// Its id in the CRM, where it is known.
+    pub crm_id: Option<String>,
+}
+
+/// The one member of a value that is a link.
+const LINK: &str = "$record";
+
+impl Link {
+    /// The link as a field's value.
+    pub fn to_value(&self) -> Value {
+        serde_json::json!({ LINK: self })
+    }
+
+    /// Reads it back; `None` for any other value.
+    pub fn of(value: &Value) -> Option<Self> {
+        let members = value.as_object().filter(|members| members.len() == 1)?;
+        serde_json::from_value(members.get(LINK)?.clone()).ok()
+    }
+}
+
 /// What a record is waiting for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -350,14 +350,8 @@ impl Filling {
     }
 }
 
-/// Field maps of CRMs that are part of the program: connector kind and file.
-const CRM_PRESETS: &[(&str, &str)] = &[
-    ("salesforce", include_str!("../../../presets/crms/salesforce.toml")),
-    ("hubspot", include_str!("../../../presets/crms/hubspot.toml")),
-];
-
 fn crm_preset(connector: &str, object: &str) -> Option<BTreeMap<String, FieldDef>> {
-    let (_, text) = CRM_PRESETS.iter().find(|(kind, _)| *kind == connector)?;
+    let (_, text) = crate::preset::CRM_PRESETS.iter().find(|(kind, _)| *kind == connector)?;
     let mut objects: BTreeMap<String, BTreeMap<String, FieldDef>> = toml::from_str(text).ok()?;
     objects.remove(object)
 }
@@ -477,7 +471,7 @@ impl Routes {
     pub fn creates(&self, destination: &str, object: &str) -> bool {
         let creates = |mode: Mode| match mode {
             Mode::Upsert | Mode::CreateOnly => true,
-            Mode::UpdateOnly => false,
+            Mode::UpdateOnly | Mode::Delete => false,
         };
         self.routes.iter().any(|route| route.to == destination && route.object == object && creates(route.mode))
     }

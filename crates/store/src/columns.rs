@@ -99,7 +99,7 @@ pub fn count(number: i64) -> u64 {
 
 pub fn mode(number: i64, id: i64) -> Result<model::event::Mode, Error> {
     use model::event::Mode;
-    let found = [Mode::CreateOnly, Mode::UpdateOnly, Mode::Upsert].into_iter().find(|mode| *mode as i64 == number);
+    let found = Mode::ALL.into_iter().find(|mode| *mode as i64 == number);
     word(found, "delivery", "mode", id, number)
 }
 

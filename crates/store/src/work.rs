@@ -520,7 +520,7 @@ fn group(
                 Step::Fetch(look) => (Mode::Upsert, look.with.clone()),
             };
             // What may be in one call: an update by the CRM's id is another call than one by key.
-            let by_id = mode == Mode::UpdateOnly && record.crm_id.is_some();
+            let by_id = matches!(mode, Mode::UpdateOnly | Mode::Delete) && record.crm_id.is_some();
             let shape = (entry.object.clone(), Kind::of(&claim.step), mode, by_id, record.group_max, with);
             let size = if record.group_max == 0 { group_limit } else { group_limit.min(record.group_max as usize) };
             let place = match open_calls.get(&shape).copied().filter(|&place| calls[place].entries.len() < size) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connect::vendor::{Answer, Fetched, Vendor};
-use connect::{Client, Level, ReadBatch, Report, WriteBatch, WriteRecord};
+use connect::{Client, Level, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
 use model::destination::Policy;
 use model::protocol::{Found, Step, gone};
 use model::route::{ObjectPlan, Routes};
@@ -154,11 +154,12 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             taken(client.write(&batch, call.id, now).await, Found::Wrote)
         }
         Kind::Adopt | Kind::Verify | Kind::Reconcile => {
-            let keys: Vec<String> = call.entries.iter().map(|entry| entry.key.clone()).collect();
+            let sought = |entry: &store::Entry| Sought { key: entry.key.clone(), crm_id: entry.crm_id.clone() };
+            let records = call.entries.iter().map(sought).collect();
             let fields = object.field_names().map(str::to_owned).collect();
-            let batch = ReadBatch { object: call.object.clone(), key_field: object.key_field.clone(), keys, fields };
-            let fits = client.connector().read_fits(&batch).clamp(1, batch.keys.len());
-            let batch = ReadBatch { keys: batch.keys.into_iter().take(fits).collect(), ..batch };
+            let batch = ReadBatch { object: call.object.clone(), key_field: object.key_field.clone(), records, fields };
+            let fits = client.connector().read_fits(&batch).clamp(1, batch.records.len());
+            let batch = ReadBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
             taken(client.read(&batch, call.id, now).await, Found::Held)
         }
         // Only a source's objects are fetched.
@@ -195,13 +196,12 @@ fn taken<T>(report: Report<T>, found: impl Fn(T) -> Found) -> Taken {
 }
 
 fn write_batch(call: &Call, key_field: &str) -> WriteBatch {
-    let records = call.entries.iter().map(|entry| WriteRecord {
-        key: entry.key.clone(),
-        crm_id: entry.crm_id.clone(),
-        fields: match &entry.claim.step {
-            Step::Push(push) => push.patch.clone(),
-            Step::Adopt | Step::Verify | Step::Fetch(_) => BTreeMap::new(),
-        },
+    let records = call.entries.iter().map(|entry| {
+        let (revision, fields) = match &entry.claim.step {
+            Step::Push(push) => (push.revision, push.patch.clone()),
+            Step::Adopt | Step::Verify | Step::Fetch(_) => (0, BTreeMap::new()),
+        };
+        WriteRecord { key: entry.key.clone(), crm_id: entry.crm_id.clone(), revision, fields }
     });
     WriteBatch { object: call.object.clone(), key_field: key_field.to_owned(), mode: call.mode, records: records.collect() }
 }

@@ -123,7 +123,7 @@ impl Crm {
                 return Err(Failure { reason: Some(Reason::RecordNotFound), ..failure(Class::Permanent, Scope::Record) });
             }
             Mode::CreateOnly if there => return Ok(Found::Wrote(Written { crm_id: Some(crm_id), created: Some(false) })),
-            Mode::CreateOnly | Mode::UpdateOnly | Mode::Upsert => {}
+            Mode::CreateOnly | Mode::UpdateOnly | Mode::Upsert | Mode::Delete => {}
         }
         self.writes += 1;
         self.records.entry(place).or_default().extend(push.patch.clone());

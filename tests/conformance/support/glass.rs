@@ -346,7 +346,7 @@ fn delivery(row: &Row) -> Delivery {
         record: row.get::<Option<i64>>("record_id").map(RecordId),
         destination: row.get("destination"),
         object: row.get("object"),
-        mode: [Mode::CreateOnly, Mode::UpdateOnly, Mode::Upsert][number(row, "mode") as usize],
+        mode: Mode::ALL[number(row, "mode") as usize],
         state: DeliveryState::ALL[number(row, "state") as usize],
         generation: number(row, "generation"),
         wake_at: time(row, "wake_at"),

@@ -18,9 +18,11 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use self::refusal::{Call, refused};
+use super::refusal::garbage;
+use crate::connector::last;
 use crate::{
-    Auth, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, SettingsError, Token, Usage, WriteBatch,
-    WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup, Statement,
+    Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The path family that every account has; dated ones such as `2026-09` stand beside it.
@@ -36,6 +38,11 @@ const EMAIL: &str = "email";
 /// An upsert by one of these updates the contact too (crm-apis.md 3.3).
 const OTHER_EMAILS: &str = "hs_additional_emails";
 
+/// The token of a private app, or a public app's refresh token.
+pub(super) const TAKES: &[AuthKind] = &[AuthKind::Bearer, AuthKind::RefreshToken];
+/// The smallest plan allows 100 in any ten seconds; with a second's worth saved up, these are 99.
+pub(super) const CALLS: u32 = 9;
+
 /// The translator for HubSpot.
 #[derive(Clone, Debug)]
 pub struct Hubspot {
@@ -49,7 +56,12 @@ impl Hubspot {
     /// # Errors
     ///
     /// The version is neither.
-    pub fn new(api_version: Option<&str>) -> Result<Self, SettingsError> {
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        Self::of_version(settings.api_version.as_deref())
+    }
+
+    /// As [`Hubspot::new`], knowing the version only.
+    pub(crate) fn of_version(api_version: Option<&str>) -> Result<Self, SettingsError> {
         let version = api_version.unwrap_or(VERSION);
         let dated = version.split_once('-').is_some_and(|(year, month)| {
             let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -87,6 +99,13 @@ impl Connector for Hubspot {
         Level::B
     }
 
+    fn statement(&self) -> Statement {
+        Statement {
+            created_from_updated: "`new` of each result",
+            cannot: "a key of `email` takes no partial upserts; a contact is also found by its further addresses",
+        }
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             write_batch: BATCH_MAX,
@@ -111,16 +130,26 @@ impl Connector for Hubspot {
 
     fn write(&self, batch: &WriteBatch) -> Result<Request, Failure> {
         check_write(self, batch)?;
-        let inputs: Vec<Value> = batch.records.iter().enumerate().map(|(place, record)| input(batch, place, record)).collect();
+        let inputs: Vec<Value> = match batch.mode {
+            Mode::Delete => batch.records.iter().map(|record| json!({ "id": record.crm_id })).collect(),
+            Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly => {
+                batch.records.iter().enumerate().map(|(place, record)| input(batch, place, record)).collect()
+            }
+        };
         let verb = match batch.mode {
             Mode::Upsert => "upsert",
             Mode::UpdateOnly => "update",
             Mode::CreateOnly => "create",
+            Mode::Delete => "archive",
         };
         Ok(self.post(&batch.object, verb, json!({ "inputs": inputs })))
     }
 
     fn written(&self, batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
+        if batch.mode == Mode::Delete && reply.status == 204 {
+            // What was archived before is archived: nothing tells one from the other.
+            return Ok(batch.records.iter().map(|_| Ok(Written::default())).collect());
+        }
         if (200..300).contains(&reply.status) {
             return answer::written(self, batch, reply);
         }
@@ -132,32 +161,48 @@ impl Connector for Hubspot {
     }
 
     fn read_fits(&self, batch: &ReadBatch) -> usize {
-        batch.keys.len().min(BATCH_MAX)
+        batch.records.len().min(BATCH_MAX)
     }
 
     fn read(&self, batch: &ReadBatch) -> Result<Request, Failure> {
         check_names([&batch.object, &batch.key_field].into_iter().chain(&batch.fields))?;
-        batch.keys.iter().try_for_each(|key| check_key(key))?;
-        if batch.keys.is_empty() {
+        batch.records.iter().try_for_each(|sought| check_key(&sought.key))?;
+        if batch.records.is_empty() {
             return Err(refuse(Class::Permanent, "empty_batch", "nothing was asked for; this is a bug of ours"));
         }
-        if batch.keys.len() > BATCH_MAX {
+        if batch.records.len() > BATCH_MAX {
             return Err(refuse(Class::Conflict, "too_large", "more keys than fit into one call"));
         }
         let mut properties: BTreeSet<&str> = batch.fields.iter().map(String::as_str).chain([batch.key_field.as_str()]).collect();
         if batch.key_field == EMAIL {
             properties.insert(OTHER_EMAILS);
         }
-        let inputs: Vec<Value> = batch.keys.iter().map(|key| json!({ "id": key })).collect();
+        let inputs: Vec<Value> = batch.records.iter().map(|sought| json!({ "id": sought.key })).collect();
         let body = json!({ "idProperty": batch.key_field, "properties": properties, "propertiesWithHistory": [], "inputs": inputs });
         Ok(self.post(&batch.object, "read", body))
     }
 
-    fn found(&self, batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>> {
+    fn found(&self, batch: &ReadBatch, replies: &[Reply]) -> Outcome<Option<Present>> {
+        let reply = last(replies)?;
         if !matches!(reply.status, 200 | 207) {
             return Err(refused(reply, Call::Read));
         }
         answer::found(self, batch, reply)
+    }
+
+    /// A property with unique value, which can only be had when it is made (crm-apis.md 3.3).
+    fn setup(&self, object: &str, key_field: &str) -> Setup {
+        let group = match object {
+            "contacts" => "contactinformation",
+            "companies" => "companyinformation",
+            "deals" => "dealinformation",
+            other => other,
+        };
+        let body = json!({
+            "name": key_field, "label": "Onceward key", "groupName": group, "type": "string", "fieldType": "text", "hasUniqueValue": true,
+            "description": "The key by which Onceward finds this record. Do not change it by hand.",
+        });
+        Setup::Calls(vec![accepting(Request::new(Method::POST, format!("/crm/v3/properties/{object}"), Body::Json(body)))])
     }
 
     fn probe(&self) -> Request {
@@ -174,21 +219,8 @@ impl Connector for Hubspot {
         }
     }
 
-    fn token(&self, _auth: &Auth, _now: Time) -> Result<Request, Failure> {
-        Err(no_login())
-    }
-
-    fn granted(&self, _reply: &Reply) -> Result<Token, Failure> {
-        Err(no_login())
-    }
-
-    fn authorize(&self, token: &Token) -> (String, String) {
-        ("authorization".to_owned(), format!("Bearer {}", token.value.reveal()))
-    }
-
-    /// Never: a private app's token does not renew itself, so that sending the call once more would change nothing.
-    fn expired(&self, _reply: &Reply) -> bool {
-        false
+    fn token_url(&self) -> Option<String> {
+        Some("/oauth/v1/token".to_owned())
     }
 
     fn usage(&self, reply: &Reply) -> Option<Usage> {
@@ -198,19 +230,8 @@ impl Connector for Hubspot {
     }
 }
 
-fn no_login() -> Failure {
-    let message = "HubSpot is reached with the token of a private app: set the destination's `auth` to `{ kind = \"bearer\", token = … }`";
-    Failure::new(Class::Auth, Scope::Destination, "auth_kind", message)
-}
-
 fn refuse(class: Class, code: &str, message: &str) -> Failure {
     Failure::new(class, Scope::Call, code, message)
-}
-
-/// An answer that says nothing we can rely on.
-fn garbage(reply: &Reply) -> Failure {
-    let message = format!("the answer (status {}, {} bytes) is not what this call is documented to answer", reply.status, reply.body.len());
-    refuse(Class::Unknown, "garbage", &message)
 }
 
 /// One record of a write. The trace id is what makes HubSpot answer each input for itself instead of refusing all for one; its place in the
@@ -229,13 +250,13 @@ fn input(batch: &WriteBatch, place: usize, record: &WriteRecord) -> Value {
             input["id"] = json!(record.key);
             input["idProperty"] = json!(batch.key_field);
         }
-        (Mode::CreateOnly, _) => {}
+        (Mode::CreateOnly | Mode::Delete, _) => {}
     }
     // A record that is created must come out with its key. An address is left to `id`: a contact that was found by its second one keeps its first.
     let keyed = match batch.mode {
         Mode::CreateOnly => true,
         Mode::Upsert => batch.key_field != EMAIL,
-        Mode::UpdateOnly => false,
+        Mode::UpdateOnly | Mode::Delete => false,
     };
     if keyed {
         properties.insert(batch.key_field.clone(), json!(record.key));

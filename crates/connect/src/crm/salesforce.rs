@@ -12,16 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::event::Mode;
-use model::{Class, Failure, Scope, Time};
+use model::record::Link;
+use model::{Class, Failure, Scope};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use self::refusal::{Call, refused, refused_record};
-use crate::auth::TOKEN_MAX;
+use super::refusal::{garbage, placed};
+use crate::auth::is_token;
+use crate::connector::last;
 use crate::wire::encode;
 use crate::{
-    Auth, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, SettingsError, Token, Usage, WriteBatch,
-    WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings, SettingsError, Setup,
+    Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation's examples.
@@ -32,6 +35,11 @@ const VERSION_MIN: u32 = 46;
 const BATCH_MAX: usize = 200;
 /// An External ID field holds no more.
 const KEY_MAX: usize = 255;
+
+/// An app with a user to run as, a signed assertion for a user, or a user's refresh token.
+pub(super) const TAKES: &[AuthKind] = &[AuthKind::ClientCredentials, AuthKind::JwtBearer, AuthKind::RefreshToken];
+/// There is a daily allowance and no burst limit.
+pub(super) const CALLS: u32 = 100;
 
 /// The translator for Salesforce.
 #[derive(Clone, Debug)]
@@ -46,8 +54,8 @@ impl Salesforce {
     /// # Errors
     ///
     /// The version is malformed or lower than v46.0, which does not answer an upsert that updated.
-    pub fn new(api_version: Option<&str>) -> Result<Self, SettingsError> {
-        let version = api_version.unwrap_or(VERSION);
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let version = settings.api_version.as_deref().unwrap_or(VERSION);
         let number = version.strip_prefix('v').and_then(|rest| rest.strip_suffix(".0")).and_then(|major| major.parse::<u32>().ok());
         match number {
             Some(number) if number >= VERSION_MIN && version == format!("v{number}.0") => {
@@ -81,7 +89,7 @@ impl Salesforce {
                 let path = format!("/sobjects/{object}/{key_field}/{}?updateOnly=true", encode(&record.key));
                 (Method::PATCH, path, unkeyed(key_field, record))
             }
-            (Mode::Upsert, _) => {
+            (Mode::Upsert | Mode::Delete, _) => {
                 (Method::PATCH, format!("/sobjects/{object}/{key_field}/{}", encode(&record.key)), unkeyed(key_field, record))
             }
         };
@@ -102,7 +110,9 @@ impl Salesforce {
                         spelled.insert("id".to_owned(), json!(id));
                         spelled.extend(unkeyed(key_field, record));
                     }
-                    (Mode::UpdateOnly, None) | (Mode::CreateOnly | Mode::Upsert, _) => spelled.extend(keyed(key_field, record)),
+                    (Mode::UpdateOnly, None) | (Mode::CreateOnly | Mode::Upsert | Mode::Delete, _) => {
+                        spelled.extend(keyed(key_field, record))
+                    }
                 }
                 Value::Object(spelled)
             })
@@ -110,7 +120,7 @@ impl Salesforce {
         let (method, path) = match mode {
             Mode::CreateOnly => (Method::POST, "/composite/sobjects".to_owned()),
             Mode::UpdateOnly => (Method::PATCH, "/composite/sobjects".to_owned()),
-            Mode::Upsert => (Method::PATCH, format!("/composite/sobjects/{object}/{key_field}")),
+            Mode::Upsert | Mode::Delete => (Method::PATCH, format!("/composite/sobjects/{object}/{key_field}")),
         };
         self.request(method, &path, Body::Json(json!({ "allOrNone": false, "records": records })))
     }
@@ -123,6 +133,13 @@ impl Salesforce {
 impl Connector for Salesforce {
     fn level(&self) -> Level {
         Level::B
+    }
+
+    fn statement(&self) -> Statement {
+        Statement {
+            created_from_updated: "`created` of each result",
+            cannot: "a key field that is an External ID and not Unique lets two first writes of anybody's create two records",
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -146,7 +163,7 @@ impl Connector for Salesforce {
 
     fn write_fits(&self, batch: &WriteBatch) -> usize {
         let fits = match batch.mode {
-            Mode::CreateOnly | Mode::Upsert => batch.records.len(),
+            Mode::CreateOnly | Mode::Upsert | Mode::Delete => batch.records.len(),
             Mode::UpdateOnly => batch.records.iter().take_while(|record| record.crm_id.is_some()).count().max(1),
         };
         fits.min(BATCH_MAX).min(batch.records.len())
@@ -154,6 +171,10 @@ impl Connector for Salesforce {
 
     fn write(&self, batch: &WriteBatch) -> Result<Request, Failure> {
         check_write(self, batch)?;
+        if batch.mode == Mode::Delete {
+            let ids: Vec<&str> = batch.records.iter().filter_map(|record| record.crm_id.as_deref()).collect();
+            return Ok(self.request(Method::DELETE, &format!("/composite/sobjects?ids={}&allOrNone=false", ids.join("%2C")), Body::None));
+        }
         match batch.records.as_slice() {
             [only] if alone(batch, only) => self.write_one(batch, only),
             _ => Ok(self.write_many(batch)),
@@ -175,11 +196,11 @@ impl Connector for Salesforce {
 
     fn read(&self, batch: &ReadBatch) -> Result<Request, Failure> {
         check_names(std::iter::once(&batch.object).chain([&batch.key_field]).chain(&batch.fields))?;
-        batch.keys.iter().try_for_each(|key| check_key(key))?;
-        if batch.keys.is_empty() {
+        batch.records.iter().try_for_each(|sought| check_key(&sought.key))?;
+        if batch.records.is_empty() {
             return Err(refuse(Class::Permanent, Scope::Call, "empty_batch", "nothing was asked for; this is a bug of ours"));
         }
-        if self.read_fits(batch) < batch.keys.len() {
+        if self.read_fits(batch) < batch.records.len() {
             return Err(refuse(Class::Conflict, Scope::Call, "too_large", "more keys than fit into one query"));
         }
         let mut request = self.request(Method::GET, "", Body::None);
@@ -187,7 +208,8 @@ impl Connector for Salesforce {
         Ok(request)
     }
 
-    fn found(&self, batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>> {
+    fn found(&self, batch: &ReadBatch, replies: &[Reply]) -> Outcome<Option<Present>> {
+        let reply = last(replies)?;
         if reply.status != 200 {
             return Err(refused(reply, Call::Read));
         }
@@ -206,26 +228,30 @@ impl Connector for Salesforce {
         }
     }
 
-    fn token(&self, auth: &Auth, now: Time) -> Result<Request, Failure> {
-        auth.oauth_request("/services/oauth2/token", now)
+    fn token_url(&self) -> Option<String> {
+        Some("/services/oauth2/token".to_owned())
+    }
+
+    fn setup(&self, object: &str, key_field: &str) -> Setup {
+        let label = key_field.trim_end_matches("__c").replace('_', " ");
+        Setup::Instructions(format!(
+            "In Salesforce: Setup, Object Manager, {object}, Fields & Relationships, New, Text, length 255, label `{label}`, field name `{}`; \
+             tick `Unique` (case-insensitive) and `External ID`; make it visible to the integration user's permission set.",
+            key_field.trim_end_matches("__c")
+        ))
     }
 
     fn granted(&self, reply: &Reply) -> Result<Token, Failure> {
         let body = reply.json().unwrap_or_default();
-        let token = body["access_token"].as_str().filter(|token| {
-            reply.status == 200 && !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic())
-        });
+        let token = body["access_token"].as_str().filter(|token| reply.status == 200 && is_token(token));
         match token {
             Some(token) => {
                 let instance_url = body["instance_url"].as_str().filter(|url| !url.is_empty()).map(str::to_owned);
-                Ok(Token { value: Secret::new(token), instance_url })
+                // No lifetime is ever named: it is the org's session timeout.
+                Ok(Token { value: Secret::new(token), instance_url, expires_in: None })
             }
             None => Err(refusal::no_token(reply, &body)),
         }
-    }
-
-    fn authorize(&self, token: &Token) -> (String, String) {
-        ("authorization".to_owned(), format!("Bearer {}", token.value.reveal()))
     }
 
     fn expired(&self, reply: &Reply) -> bool {
@@ -243,17 +269,12 @@ fn refuse(class: Class, scope: Scope, code: &str, message: &str) -> Failure {
     Failure::new(class, scope, code, message)
 }
 
-/// An answer that says nothing we can rely on.
-fn garbage(reply: &Reply) -> Failure {
-    let message = format!("the answer (status {}, {} bytes) is not what this call is documented to answer", reply.status, reply.body.len());
-    Failure::new(Class::Unknown, Scope::Call, "garbage", message)
-}
-
 /// Whether the only record of a batch goes by the single-record resources. An upsert does so only by a key that is safe
 /// in a path: e-mail addresses with some endings answer 404 there (crm-apis.md 2.2).
 fn alone(batch: &WriteBatch, record: &WriteRecord) -> bool {
     match batch.mode {
         Mode::CreateOnly | Mode::UpdateOnly => true,
+        Mode::Delete => false,
         Mode::Upsert => record.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte)),
     }
 }
@@ -264,7 +285,19 @@ fn is_id_or_key(name: &str, key_field: &str) -> bool {
 
 /// The fields without the key, which must not be in the body when it is in the path.
 fn unkeyed(key_field: &str, record: &WriteRecord) -> Map<String, Value> {
-    record.fields.iter().filter(|(name, _)| !is_id_or_key(name, key_field)).map(|(name, value)| (name.clone(), spelled(value))).collect()
+    let fields = record.fields.iter().filter(|(name, _)| !is_id_or_key(name, key_field));
+    fields.map(|(name, value)| linked(name, value).unwrap_or_else(|| (name.clone(), spelled(value)))).collect()
+}
+
+/// A link to a parent by its external id (crm-apis.md 2.2): `AccountId` becomes `"Account": {"Ext__c": "acct-42"}`, `Parent__c` `"Parent__r": {…}`.
+fn linked(name: &str, value: &Value) -> Option<(String, Value)> {
+    let Link { key_field, key, .. } = Link::of(value)?;
+    let relationship = match (name.strip_suffix("__c"), name.strip_suffix("Id")) {
+        (Some(custom), _) => format!("{custom}__r"),
+        (None, Some(standard)) => standard.to_owned(),
+        (None, None) => name.to_owned(),
+    };
+    Some((relationship, json!({ key_field: key })))
 }
 
 /// The fields with the key.
@@ -276,6 +309,10 @@ fn keyed(key_field: &str, record: &WriteRecord) -> Map<String, Value> {
 
 /// A value as Salesforce takes it: the choices of a multi-select picklist are one text with semicolons.
 fn spelled(value: &Value) -> Value {
+    if let Some(link) = Link::of(value) {
+        // What is echoed is the parent's id.
+        return link.crm_id.map_or(Value::Null, |id| Value::String(id.chars().take(15).collect()));
+    }
     match value.as_array() {
         Some(choices) => Value::String(choices.iter().map(plain).collect::<Vec<_>>().join(";")),
         None => value.clone(),
@@ -294,6 +331,10 @@ fn same(a: &Value, b: &Value) -> bool {
         return empty(a) && empty(b);
     }
     if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
+        // Two lengths of one id (15 letters, or 18 with a check of their case).
+        if a.len() != b.len() && valid_id(a) && valid_id(b) {
+            return a.get(..15) == b.get(..15);
+        }
         let (a, b) = (a.trim().replace("\r\n", "\n"), b.trim().replace("\r\n", "\n"));
         // A date-time field keeps whole seconds.
         let moments = || Some(soql::moment(&a)?.seconds() == soql::moment(&b)?.seconds());
@@ -361,15 +402,6 @@ fn valid_id(id: &str) -> bool {
     (id.len() == 15 || id.len() == 18) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// A refused call's failure where it belongs: with its only record, or with the call.
-fn placed(failure: Failure, records: usize) -> Outcome<Written> {
-    match failure.scope {
-        Scope::Record if records == 1 => Ok(vec![Err(failure)]),
-        Scope::Record => Err(Failure { scope: Scope::Call, ..failure }),
-        Scope::Call | Scope::Destination => Err(failure),
-    }
-}
-
 /// Reads the answer of a single-record resource.
 fn written_one(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Result<Written, Failure> {
     let by_id = batch.mode == Mode::UpdateOnly && record.crm_id.is_some();
@@ -411,13 +443,16 @@ fn written_many(batch: &WriteBatch, records: &[WriteRecord], reply: &Reply) -> O
 /// One result object; `None` if it is none.
 fn result(batch: &WriteBatch, row: &Value) -> Option<Result<Written, Failure>> {
     if !row["success"].as_bool()? {
-        return Some(already_there(batch, refused_record(&row["errors"], batch.mode)));
+        let failure = refused_record(&row["errors"], batch.mode);
+        let gone = batch.mode == Mode::Delete && matches!(failure.code.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY");
+        return Some(if gone { Ok(Written::default()) } else { already_there(batch, failure) });
     }
     let crm_id = row["id"].as_str().filter(|id| valid_id(id))?.to_owned();
     let created = match batch.mode {
         Mode::CreateOnly => Some(true),
         Mode::UpdateOnly => Some(false),
         Mode::Upsert => row["created"].as_bool(),
+        Mode::Delete => return Some(Ok(Written::default())),
     };
     Some(Ok(Written { crm_id: Some(crm_id), created }))
 }

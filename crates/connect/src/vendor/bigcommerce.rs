@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_token_has_a_header_of_its_own_and_the_store_must_be_named() {
         let mut request = shop().probe();
-        shop().authorize(&mut request, &Token { value: Secret::new("t"), instance_url: None });
+        shop().authorize(&mut request, &Token::lasting(Secret::new("t")));
         assert_eq!((request.header("x-auth-token"), request.header("authorization")), (Some("t"), None));
         let bearer = || Settings::new(Auth::Bearer { token: Secret::new("t") });
         assert!(Bigcommerce::new(&bearer()).is_err());

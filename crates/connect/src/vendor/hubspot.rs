@@ -123,7 +123,7 @@ struct Place {
 
 impl Hubspot {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let root = crate::crm::Hubspot::new(settings.version.as_deref())?.root().to_owned();
+        let root = crate::crm::Hubspot::of_version(settings.version.as_deref())?.root().to_owned();
         if let Some(wrong) = settings.properties.iter().find(|name| !valid_name(name)) {
             return Err(SettingsError::Accounts(format!("`{wrong}` is no name of a property")));
         }

@@ -123,7 +123,7 @@ impl Kind {
             Auth::Bearer { .. } => true,
             Auth::ClientCredentials { .. } => self == Self::Xero,
             Auth::RefreshToken { .. } => matches!(self, Self::Linkedin | Self::Hubspot),
-            Auth::JwtBearer { .. } => false,
+            Auth::JwtBearer { .. } | Auth::ApiKey { .. } | Auth::Basic { .. } => false,
         };
         let words = match self {
             Self::Linkedin | Self::Hubspot => "`bearer` (a token) or `refresh_token`",

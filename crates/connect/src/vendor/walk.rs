@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Class, Failure, Scope, Time};
-use reqwest::Url;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::api::Api;
 use super::cache::Cache;
 use super::{Answer, Fetched, Kind, PAGE_MAX, Page, Settings, Window, refusal, translator, unknown};
-use crate::auth::{TOKEN_MAX, TokenCache};
+use crate::auth::{TokenCache, granted};
 use crate::transport::base_url;
-use crate::{Auth, Body, Reply, Request, Secret, SettingsError, Token, Transport};
+use crate::{Auth, Reply, Request, Secret, SettingsError, Token, Transport};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a token, also bounded by the call's own deadline.
@@ -71,9 +70,11 @@ impl Vendor {
         }
         let api = translator(kind, &settings)?;
         let granting = match settings.auth {
-            Auth::Bearer { .. } => None,
+            Auth::Bearer { .. } | Auth::ApiKey { .. } | Auth::Basic { .. } => None,
             Auth::ClientCredentials { .. } | Auth::RefreshToken { .. } | Auth::JwtBearer { .. } => {
-                Some(granting(kind, &settings, &transport)?)
+                let url = settings.token_url.as_deref().or(kind.token_url());
+                let url = url.ok_or_else(|| SettingsError::Auth(format!("{} gives out no tokens that way", kind.as_str())))?;
+                Some(transport.granting(url, settings.allow_private)?)
             }
         };
         let secrets = settings.auth.secrets().into_iter().chain(settings.app_secret.clone()).collect();
@@ -295,17 +296,14 @@ impl Vendor {
 
     async fn token(&self, refused: Option<&Token>, now: Time, deadline: Instant) -> Result<Token, Failure> {
         // A token that was given to us is the only one there is.
-        if let Auth::Bearer { token } = &self.auth {
-            return Ok(Token { value: token.clone(), instance_url: None });
+        if let Some(token) = self.auth.fixed() {
+            return Ok(token);
         }
         let Some((transport, path)) = &self.granting else {
             return Err(Failure::new(Class::Auth, Scope::Destination, "token", "there is nobody to ask for a token"));
         };
         let ask = async || {
-            let mut request = self.auth.oauth_request(path, now)?;
-            if let (Some(scope), Body::Form(form)) = (&self.scope, &mut request.body) {
-                form.push(("scope".to_owned(), scope.clone()));
-            }
+            let request = self.auth.oauth_request(path, self.scope.as_deref(), now)?;
             let left = left(deadline)?.min(TOKEN_TIMEOUT);
             let reply = transport.send(request, left).await.map_err(refusal::unanswered)?;
             let reply = self.without_secrets(reply, None);
@@ -313,41 +311,6 @@ impl Vendor {
         };
         self.tokens.get(refused, now, ask).await
     }
-}
-
-/// Where tokens are asked for: on its own host, with its own path.
-fn granting(kind: Kind, settings: &Settings, transport: &Transport) -> Result<(Transport, String), SettingsError> {
-    let text = settings.token_url.as_deref().or(kind.token_url());
-    let text = text.ok_or_else(|| SettingsError::Auth(format!("{} gives out no tokens that way", kind.as_str())))?;
-    let wrong = |error: String| SettingsError::Auth(format!("`token_url`: {error}"));
-    let url = Url::parse(text).map_err(|error| wrong(format!("`{text}` is no URL ({error})")))?;
-    let (path, origin) = (url.path().to_owned(), url.origin().ascii_serialization());
-    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must come without user, password and query".to_owned()));
-    }
-    let transport = match transport {
-        Transport::Http(_) => Transport::http(&origin, settings.allow_private)?,
-        Transport::InProcess(_) => transport.clone(),
-    };
-    Ok((transport, path))
-}
-
-/// Reads the token (RFC 6749, section 5).
-fn granted(reply: &Reply) -> Result<Token, Failure> {
-    let body = reply.json().unwrap_or_default();
-    let token = body["access_token"]
-        .as_str()
-        .filter(|token| reply.status == 200 && (1..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()));
-    if let Some(token) = token {
-        return Ok(Token { value: Secret::new(token), instance_url: None });
-    }
-    let text = |names: [&str; 3]| names.into_iter().find_map(|name| body[name].as_str()).map(str::to_owned);
-    let said = refusal::Said::new(text(["error", "status", "code"]), text(["error_description", "message", "detail"]));
-    let failure = refusal::by_status(reply, said);
-    Err(match reply.status {
-        429 | 408 | 500..=599 => failure,
-        _ => Failure { class: Class::Auth, scope: Scope::Destination, ..failure },
-    })
 }
 
 fn left(deadline: Instant) -> Result<Duration, Failure> {

@@ -51,7 +51,7 @@ pub fn door(store: Store, limits: Limits) -> Door {
         gate("github", r#"preset = "github""#, &["the secret of github"]),
         gate("open", DEMO, &[]),
         gate("meta", &DEMO.replace("body_max = 4096", "handshake = { kind = 'meta', verify_token = 'the-word' }"), &["the secret of meta"]),
-        gate("x", &DEMO.replace("body_max = 4096", "handshake = { kind = 'x' }"), &["the secret of x"]),
+        gate("x", &DEMO.replace("body_max = 4096", "handshake = { kind = 'x' }"), &["the secret of x.com"]),
         gate("slack", &DEMO.replace("body_max = 4096", "handshake = { kind = 'slack' }"), &["the secret of slack"]),
         gate("near", &DEMO.replace("signed =", "allow_from = ['203.0.113.0/24'], signed ="), &["the secret of near"]),
         gate("packed", &DEMO.replace("body_max = 4096", "body_max = 4096\n gzip = true"), &["the secret of packed"]),

@@ -162,6 +162,20 @@ pub struct Context<'a> {
     pub now: Time,
 }
 
+/// What may follow when nobody knows whether a record was created. A write to a known CRM id may always be sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// Whatever is due by then: the CRM finds the record by its key.
+    #[default]
+    Keyed,
+    /// Nothing but the same content under the same idempotency key, until it is known.
+    Same,
+    /// Looking it up, once it can no longer land.
+    Look,
+    /// A person's look: it cannot be looked up.
+    Person,
+}
+
 /// What the CRM answered to a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {

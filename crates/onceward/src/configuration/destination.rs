@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use connect::{Client, Kind, SettingsError};
+use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
 use model::protocol::reconcile::EVERY_MIN;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
-
-use worker::reconcile::Schedule;
 
 use super::compile::{Compiler, key};
 use super::problem::{Finding, closest, listed};
@@ -50,15 +48,15 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let (kind, auth, api_version) = match (kind, auth) {
         (Some(kind), Some(auth)) => (kind, auth, section.api_version),
         (Some(kind), None) => (kind, stand_in(kind), section.api_version),
-        (None, _) => (Kind::Salesforce, stand_in(Kind::Salesforce), None),
+        (None, _) => (Kind::Hubspot, stand_in(Kind::Hubspot), None),
     };
     let settings = connect::Settings {
-        kind,
-        base_url: section.base_url,
-        auth,
+        token_url: section.token_url,
+        scope: section.scope,
         api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,
+        ..connect::Settings::new(kind, section.base_url, auth)
     };
     if let Err(error) = Client::http(settings.clone()) {
         let (at, found) = match &error {
@@ -76,7 +74,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
 }
 
 /// `every = "24h"`, or `"off"`; `None` inside where nothing is looked at by itself.
-fn reconcile(to: &mut Compiler<'_>, path: &[Step], section: &section::Reconcile) -> Option<Option<Schedule>> {
+fn reconcile(to: &mut Compiler<'_>, path: &[Step], section: &section::Reconcile) -> Option<Option<worker::reconcile::Schedule>> {
     let at = |name: &str| [path, &[key("reconcile"), key(name)]].concat();
     let (least, most) = (EVERY_MIN, Duration::from_secs(30 * 86_400));
     let mut wrong = |name: &str, found: String, expected: String| {
@@ -90,37 +88,33 @@ fn reconcile(to: &mut Compiler<'_>, path: &[Step], section: &section::Reconcile)
         return Some(None);
     }
     match model::time::parse_span(&section.every) {
-        Ok(every) if (least..=most).contains(&every) => Some(Some(Schedule { every, sample: section.sample, repair: section.repair })),
+        Ok(every) if (least..=most).contains(&every) => {
+            Some(Some(worker::reconcile::Schedule { every, sample: section.sample, repair: section.repair }))
+        }
         Ok(_) | Err(_) => wrong("every", format!("`{}`", section.every), format!("`off`, or a span from {least:?} to {most:?}")),
     }
 }
 
 fn stand_in(kind: Kind) -> connect::Auth {
-    let secret = || connect::Secret::new("-");
-    match kind {
-        Kind::Salesforce => connect::Auth::ClientCredentials { client_id: "-".to_owned(), client_secret: secret() },
-        Kind::Hubspot => connect::Auth::Bearer { token: secret() },
-    }
-}
-
-/// What a CRM bears of anybody, where nothing is configured.
-fn calls(kind: Option<Kind>) -> u32 {
-    match kind {
-        // The smallest plan allows 100 in any ten seconds; with a second's worth saved up, these are 99.
-        Some(Kind::Hubspot) => 9,
-        Some(Kind::Salesforce) | None => Policy::default().calls,
+    let (text, secret) = (|| "-".to_owned(), || connect::Secret::new("-"));
+    match kind.takes().first() {
+        None | Some(AuthKind::Bearer | AuthKind::JwtBearer) => connect::Auth::Bearer { token: secret() },
+        Some(AuthKind::ApiKey) => connect::Auth::ApiKey { token: secret() },
+        Some(AuthKind::Basic) => connect::Auth::Basic { username: text(), password: secret() },
+        Some(AuthKind::ClientCredentials) => connect::Auth::ClientCredentials { client_id: text(), client_secret: secret() },
+        Some(AuthKind::RefreshToken) => connect::Auth::RefreshToken { client_id: text(), client_secret: secret(), refresh_token: secret() },
     }
 }
 
 fn kind(to: &mut Compiler<'_>, path: &[Step], text: &str) -> Option<Kind> {
     let kind = Kind::parse(text);
     if kind.is_none() {
-        let known = Kind::ALL.map(Kind::as_str);
-        let remedy = match closest(text, known) {
+        let known = || Kind::ALL.iter().map(|kind| kind.as_str());
+        let remedy = match closest(text, known()) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("this version speaks to {} only", listed(known)),
+            None => format!("this version speaks to {} only", listed(known())),
         };
-        to.wrong(&[path, &[key("kind")]].concat(), Finding::new(format!("`{text}`"), listed(known), remedy));
+        to.wrong(&[path, &[key("kind")]].concat(), Finding::new(format!("`{text}`"), listed(known()), remedy));
     }
     kind
 }
@@ -147,6 +141,29 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
         section::AuthKind::Bearer => {
             let token = take("token", secret(&auth.token));
             (token.map(|token| connect::Auth::Bearer { token: connect::Secret::new(token) }), &["token"])
+        }
+        section::AuthKind::ApiKey => {
+            let token = take("token", secret(&auth.token));
+            (token.map(|token| connect::Auth::ApiKey { token: connect::Secret::new(token) }), &["token"])
+        }
+        section::AuthKind::Basic => {
+            let username = take("username", text(&auth.username));
+            let password = take("password", secret(&auth.password));
+            let basic = || Some(connect::Auth::Basic { username: username?, password: connect::Secret::new(password?) });
+            (basic(), &["username", "password"])
+        }
+        section::AuthKind::RefreshToken => {
+            let client_id = take("client_id", text(&auth.client_id));
+            let client_secret = take("client_secret", secret(&auth.client_secret));
+            let refresh_token = take("refresh_token", secret(&auth.refresh_token));
+            let refresh = || {
+                Some(connect::Auth::RefreshToken {
+                    client_id: client_id?,
+                    client_secret: connect::Secret::new(client_secret?),
+                    refresh_token: connect::Secret::new(refresh_token?),
+                })
+            };
+            (refresh(), &["client_id", "client_secret", "refresh_token"])
         }
         section::AuthKind::ClientCredentials => {
             let client_id = take("client_id", text(&auth.client_id));
@@ -175,7 +192,9 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
         ("token", auth.token.is_some()),
         ("client_id", auth.client_id.is_some()),
         ("client_secret", auth.client_secret.is_some()),
+        ("refresh_token", auth.refresh_token.is_some()),
         ("username", auth.username.is_some()),
+        ("password", auth.password.is_some()),
         ("private_key", auth.private_key.is_some()),
         ("audience", auth.audience.is_some()),
     ];
@@ -186,7 +205,7 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
 }
 
 fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &section::Destination) -> Option<Policy> {
-    let calls = section.quota.calls.unwrap_or_else(|| calls(kind));
+    let calls = section.quota.calls.unwrap_or_else(|| kind.map_or(Policy::default().calls, Kind::calls));
     let mut holds = true;
     let mut bounded = |keys: &[&str], fits: bool, found: String, expected: &str| {
         if !fits {

@@ -213,6 +213,10 @@ pub struct Destination {
     #[serde(default)]
     pub api_version: Option<String>,
     #[serde(default)]
+    pub token_url: Option<String>,
+    #[serde(default)]
+    pub scope: Option<String>,
+    #[serde(default)]
     pub allow_private: bool,
     #[serde(default)]
     pub quota: Quota,
@@ -285,7 +289,11 @@ pub struct Auth {
     #[serde(default)]
     pub client_secret: Option<SecretRef>,
     #[serde(default)]
+    pub refresh_token: Option<SecretRef>,
+    #[serde(default)]
     pub username: Option<TextRef>,
+    #[serde(default)]
+    pub password: Option<SecretRef>,
     #[serde(default)]
     pub private_key: Option<SecretRef>,
     #[serde(default)]
@@ -297,7 +305,10 @@ pub struct Auth {
 #[serde(rename_all = "snake_case")]
 pub enum AuthKind {
     Bearer,
+    ApiKey,
+    Basic,
     ClientCredentials,
+    RefreshToken,
     JwtBearer,
 }
 

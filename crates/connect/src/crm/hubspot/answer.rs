@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::refusal::{self, CrmError};
 use super::{EMAIL, Hubspot, OTHER_EMAILS, garbage, spelled, valid_id};
+use crate::crm::refusal::ambiguous;
 use crate::{Connector as _, Outcome, Present, ReadBatch, Reply, WriteBatch, Written};
 
 /// The rows and the errors of a batch's answer.
@@ -145,6 +146,7 @@ fn row_of(batch: &WriteBatch, row: &Value) -> Option<Written> {
         Mode::CreateOnly => Some(true),
         Mode::UpdateOnly => Some(false),
         Mode::Upsert => row["new"].as_bool(),
+        Mode::Delete => None,
     };
     Some(Written { crm_id: Some(crm_id), created })
 }
@@ -155,7 +157,7 @@ pub(super) fn found(hubspot: &Hubspot, batch: &ReadBatch, reply: &Reply) -> Outc
     if !complete {
         return Err(garbage(reply));
     }
-    let asked: Vec<String> = batch.keys.iter().map(|key| hubspot.canonical_key(key)).collect();
+    let asked: Vec<String> = batch.records.iter().map(|sought| hubspot.canonical_key(&sought.key)).collect();
     let mut by_key: BTreeMap<String, Vec<Present>> = BTreeMap::new();
     let mut strays = false;
     for row in rows.iter().filter(|row| row["archived"] != true) {
@@ -175,7 +177,7 @@ pub(super) fn found(hubspot: &Hubspot, batch: &ReadBatch, reply: &Reply) -> Outc
         [] if doubtful && !named.contains(key) => Err(not_told()),
         [] => Ok(None),
         [row] => Ok(Some(row.clone())),
-        several => Err(ambiguous(several)),
+        several => Err(ambiguous(several.iter().map(|row| row.crm_id.as_str()))),
     };
     Ok(asked.iter().map(one).collect())
 }
@@ -191,13 +193,6 @@ fn keys_of(hubspot: &Hubspot, batch: &ReadBatch, row: &Value) -> Vec<String> {
 fn not_told() -> Failure {
     let message = "the answer says neither that this record is there nor that it is not";
     Failure::new(Class::Unknown, Scope::Record, "no_result", message)
-}
-
-fn ambiguous(rows: &[Present]) -> Failure {
-    let ids: Vec<&str> = rows.iter().take(5).map(|row| row.crm_id.as_str()).collect();
-    let message = format!("{} records have this key: {}", rows.len(), ids.join(", "));
-    let failure = Failure::new(Class::Conflict, Scope::Record, "ambiguous_match", message);
-    Failure { reason: Some(Reason::AmbiguousMatch), ..failure }
 }
 
 fn present(batch: &ReadBatch, row: &Value) -> Option<Present> {

@@ -3,14 +3,15 @@ use std::collections::BTreeMap;
 use model::Reason;
 
 use super::*;
+use crate::Sought;
 
 fn hubspot() -> Hubspot {
-    Hubspot::new(None).unwrap()
+    Hubspot::of_version(None).unwrap()
 }
 
 fn record(key: &str, crm_id: Option<&str>, fields: Value) -> WriteRecord {
     let fields = fields.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    WriteRecord { key: key.to_owned(), crm_id: crm_id.map(str::to_owned), fields }
+    WriteRecord { key: key.to_owned(), crm_id: crm_id.map(str::to_owned), revision: 1, fields }
 }
 
 fn batch(mode: Mode, records: Vec<WriteRecord>) -> WriteBatch {
@@ -25,9 +26,13 @@ fn look_up(keys: &[&str]) -> ReadBatch {
     ReadBatch {
         object: "contacts".to_owned(),
         key_field: "crm_ext_id".to_owned(),
-        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        records: keys.iter().map(|key| Sought { key: (*key).to_owned(), crm_id: None }).collect(),
         fields: vec!["email".to_owned(), "phone".to_owned()],
     }
+}
+
+fn looked_up(batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>> {
+    hubspot().found(batch, std::slice::from_ref(reply))
 }
 
 fn reply(status: u16, body: impl ToString) -> Reply {
@@ -75,11 +80,11 @@ fn written(id: &str, created: bool) -> Result<Written, Failure> {
 
 #[test]
 fn both_families_of_paths_are_spoken() {
-    let path = |version| Hubspot::new(version).unwrap().write(&of(&["a"])).unwrap().path;
+    let path = |version| Hubspot::of_version(version).unwrap().write(&of(&["a"])).unwrap().path;
     assert_eq!(path(None), "/crm/v3/objects/contacts/batch/upsert");
     assert_eq!(path(Some("2026-09")), "/crm/objects/2026-09/contacts/batch/upsert");
     for bad in ["v4", "2026", "2026-9", "2026-09/..", "latest", ""] {
-        assert!(Hubspot::new(Some(bad)).is_err(), "{bad}");
+        assert!(Hubspot::of_version(Some(bad)).is_err(), "{bad}");
     }
 }
 
@@ -444,22 +449,22 @@ fn rows_are_matched_by_key_and_not_by_order() {
     let row = |id: &str, key: &str| json!({ "id": id, "properties": { "crm_ext_id": key, "email": "a@example.com", "phone": null }, "updatedAt": "2026-11-22T18:04:00.250Z", "archived": false });
     let asked = look_up(&["b", "A", "c"]);
     let missing = json!([{ "category": "OBJECT_NOT_FOUND", "message": "Could not get some CONTACT objects", "context": { "ids": ["c"] } }]);
-    let found = hubspot().found(&asked, &reply(207, partly(json!([row("1", "a"), row("2", "b")]), missing.clone()))).unwrap();
+    let found = looked_up(&asked, &reply(207, partly(json!([row("1", "a"), row("2", "b")]), missing.clone()))).unwrap();
     let second = found[1].clone().unwrap().unwrap();
     assert_eq!((found[0].clone().unwrap().unwrap().crm_id.as_str(), second.crm_id.as_str()), ("2", "1"));
     assert_eq!(second.modified_at, Time::parse_rfc3339("2026-11-22T18:04:00.250Z"));
     assert_eq!(second.fields, BTreeMap::from([("email".to_owned(), json!("a@example.com")), ("phone".to_owned(), Value::Null)]));
     assert_eq!(found[2], Ok(None));
     // Nobody is there: still an answer.
-    assert_eq!(hubspot().found(&look_up(&["c"]), &reply(207, partly(json!([]), missing.clone()))).unwrap(), [Ok(None)]);
+    assert_eq!(looked_up(&look_up(&["c"]), &reply(207, partly(json!([]), missing.clone()))).unwrap(), [Ok(None)]);
     // An archived row is none.
     let mut archived = row("1", "a");
     archived["archived"] = json!(true);
-    assert_eq!(hubspot().found(&look_up(&["a"]), &reply(200, complete(json!([archived])))).unwrap(), [Ok(None)]);
-    let twice = hubspot().found(&look_up(&["a"]), &reply(200, complete(json!([row("1", "a"), row("2", "A")])))).unwrap();
+    assert_eq!(looked_up(&look_up(&["a"]), &reply(200, complete(json!([archived])))).unwrap(), [Ok(None)]);
+    let twice = looked_up(&look_up(&["a"]), &reply(200, complete(json!([row("1", "a"), row("2", "A")])))).unwrap();
     assert_eq!(twice[0].clone().unwrap_err().reason, Some(Reason::AmbiguousMatch));
     // A row that was not asked for leaves open whether the missing one is absent.
-    let stray = hubspot().found(&asked, &reply(207, partly(json!([row("1", "a"), row("2", "z")]), missing))).unwrap();
+    let stray = looked_up(&asked, &reply(207, partly(json!([row("1", "a"), row("2", "z")]), missing))).unwrap();
     assert_eq!((stray[0].clone().unwrap_err().class, &stray[2]), (Class::Unknown, &Ok(None)));
 }
 
@@ -470,7 +475,7 @@ fn a_contact_is_found_by_its_further_addresses() {
     assert_eq!(body["properties"], json!(["email", "hs_additional_emails", "phone"]));
     let row =
         json!({ "id": "1", "properties": { "email": "new@example.com", "hs_additional_emails": "older@example.com;old@example.com" } });
-    let found = hubspot().found(&by_email, &reply(200, complete(json!([row])))).unwrap();
+    let found = looked_up(&by_email, &reply(200, complete(json!([row])))).unwrap();
     assert_eq!(found[0].clone().unwrap().unwrap().fields["email"], "new@example.com");
 }
 
@@ -486,13 +491,13 @@ fn an_answer_to_a_look_up_that_is_not_whole_proves_nothing_absent() {
         (207, json!({ "status": "PENDING", "results": [] })),
         (200, complete(json!([{ "id": "x" }]))),
     ] {
-        assert_eq!(hubspot().found(&asked, &reply(status, &body)).unwrap_err().class, Class::Unknown, "{status} {body}");
+        assert_eq!(looked_up(&asked, &reply(status, &body)).unwrap_err().class, Class::Unknown, "{status} {body}");
     }
     for trouble in [json!([{ "category": "INTERNAL_ERROR", "message": "x" }]), json!([{}])] {
-        let found = hubspot().found(&asked, &reply(207, partly(json!([]), trouble))).unwrap();
+        let found = looked_up(&asked, &reply(207, partly(json!([]), trouble))).unwrap();
         assert!(found.iter().all(|one| one.clone().unwrap_err().class == Class::Unknown));
     }
-    let spoiled = hubspot().found(&asked, &reply(400, json!({ "category": "VALIDATION_ERROR", "message": "bad id" }))).unwrap_err();
+    let spoiled = looked_up(&asked, &reply(400, json!({ "category": "VALIDATION_ERROR", "message": "bad id" }))).unwrap_err();
     assert_eq!((spoiled.class, spoiled.scope), (Class::Permanent, Scope::Call), "found by halving");
 }
 
@@ -554,10 +559,6 @@ fn a_probe_needs_the_token_and_no_scope() {
     ] {
         assert_eq!(hubspot().probed(&reply(status, &body)).unwrap_err().class, class, "{status}");
     }
-    assert!(
-        !hubspot().expired(&reply(401, json!({ "category": "EXPIRED_AUTHENTICATION", "message": "x" }))),
-        "a private app's token does not renew itself"
-    );
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{Class, Failure, Reason, Scope, Time};
+use model::{Class, Failure, Scope, Time};
 use serde_json::Value;
 
 use super::{garbage, valid_id};
 use crate::connector::Connector;
+use crate::crm::refusal::ambiguous;
 use crate::wire::encode;
 use crate::{Outcome, Present, ReadBatch, Reply};
 
@@ -15,7 +16,7 @@ const URL_MAX: usize = 11_000;
 
 /// The query for a batch whose names have been checked.
 pub(super) fn select(batch: &ReadBatch) -> String {
-    let keys: Vec<String> = batch.keys.iter().map(|key| quoted(key)).collect();
+    let keys: Vec<String> = batch.records.iter().map(|sought| quoted(&sought.key)).collect();
     format!("{}{})", head(batch), keys.join(","))
 }
 
@@ -53,15 +54,15 @@ fn quoted(text: &str) -> String {
 pub(super) fn fits(root: &str, batch: &ReadBatch) -> usize {
     let mut room = URL_MAX.saturating_sub(root.len() + "/query?q=%29".len() + encode(&head(batch)).len());
     let mut fits = 0;
-    for key in &batch.keys {
-        let needs = encode(&quoted(key)).len() + "%2C".len();
+    for sought in &batch.records {
+        let needs = encode(&quoted(&sought.key)).len() + "%2C".len();
         if needs > room {
             break;
         }
         room -= needs;
         fits += 1;
     }
-    fits.max(1).min(batch.keys.len())
+    fits.max(1).min(batch.records.len())
 }
 
 /// Reads the rows of a query that was answered with 200.
@@ -74,7 +75,7 @@ pub(super) fn found(connector: &dyn Connector, batch: &ReadBatch, reply: &Reply)
     if body["totalSize"].as_u64().is_some_and(|total| usize::try_from(total) != Ok(rows.len())) {
         return Err(garbage(reply));
     }
-    let asked: Vec<String> = batch.keys.iter().map(|key| connector.canonical_key(key)).collect();
+    let asked: Vec<String> = batch.records.iter().map(|sought| connector.canonical_key(&sought.key)).collect();
     let mut by_key: BTreeMap<String, Vec<Present>> = BTreeMap::new();
     let mut strays = false;
     for row in rows {
@@ -97,12 +98,7 @@ fn one(rows: &[Present], strays: bool) -> Result<Option<Present>, Failure> {
         )),
         [] => Ok(None),
         [row] => Ok(Some(row.clone())),
-        several => {
-            let ids: Vec<&str> = several.iter().take(5).map(|row| row.crm_id.as_str()).collect();
-            let message = format!("{} records have this key: {}", several.len(), ids.join(", "));
-            let failure = Failure::new(Class::Conflict, Scope::Record, "ambiguous_match", message);
-            Err(Failure { reason: Some(Reason::AmbiguousMatch), ..failure })
-        }
+        several => Err(ambiguous(several.iter().map(|row| row.crm_id.as_str()))),
     }
 }
 

@@ -1,15 +1,24 @@
+use model::Time;
+
 use super::*;
+use crate::Sought;
 
 const ID: &str = "00Q000000000001AAA";
 const ID2: &str = "00Q000000000002AAA";
 
+fn of_version(version: Option<&str>) -> Result<Salesforce, SettingsError> {
+    let auth = crate::Auth::ClientCredentials { client_id: "id".to_owned(), client_secret: Secret::new("secret") };
+    let settings = Settings::new(crate::Kind::Salesforce, "https://example.my.salesforce.com", auth);
+    Salesforce::new(&Settings { api_version: version.map(str::to_owned), ..settings })
+}
+
 fn salesforce() -> Salesforce {
-    Salesforce::new(None).unwrap()
+    of_version(None).unwrap()
 }
 
 fn record(key: &str, crm_id: Option<&str>, fields: Value) -> WriteRecord {
     let fields = fields.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    WriteRecord { key: key.to_owned(), crm_id: crm_id.map(str::to_owned), fields }
+    WriteRecord { key: key.to_owned(), crm_id: crm_id.map(str::to_owned), revision: 1, fields }
 }
 
 fn batch(mode: Mode, records: Vec<WriteRecord>) -> WriteBatch {
@@ -24,9 +33,13 @@ fn look_up(keys: &[&str]) -> ReadBatch {
     ReadBatch {
         object: "Lead".to_owned(),
         key_field: "Ext__c".to_owned(),
-        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        records: keys.iter().map(|key| Sought { key: (*key).to_owned(), crm_id: None }).collect(),
         fields: vec!["Email".to_owned(), "id".to_owned()],
     }
+}
+
+fn looked_up(batch: &ReadBatch, reply: &Reply) -> Outcome<Option<Present>> {
+    salesforce().found(batch, std::slice::from_ref(reply))
 }
 
 fn reply(status: u16, body: impl ToString) -> Reply {
@@ -58,9 +71,9 @@ fn one(batch: &WriteBatch, reply: &Reply) -> Failure {
 #[test]
 fn versions_that_do_not_answer_an_update_are_refused() {
     assert_eq!(salesforce().root, "/services/data/v68.0");
-    assert!(Salesforce::new(Some("v46.0")).is_ok());
+    assert!(of_version(Some("v46.0")).is_ok());
     for bad in ["v45.0", "68.0", "v68", "v068.0", "v68.0/..", "latest", ""] {
-        assert!(Salesforce::new(Some(bad)).is_err(), "{bad}");
+        assert!(of_version(Some(bad)).is_err(), "{bad}");
     }
 }
 
@@ -406,10 +419,11 @@ fn decode(text: &str) -> String {
 #[test]
 fn a_look_up_never_outgrows_the_url() {
     let keys: Vec<String> = (0..200).map(|at| format!("{at:0>3}{}", "é".repeat(100))).collect();
-    let all = ReadBatch { keys, ..look_up(&[]) };
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let all = look_up(&keys);
     let fits = salesforce().read_fits(&all);
     assert!(fits > 5 && fits < 200, "{fits}");
-    let some = ReadBatch { keys: all.keys[..fits].to_vec(), ..all.clone() };
+    let some = ReadBatch { records: all.records[..fits].to_vec(), ..all.clone() };
     assert!(salesforce().read(&some).unwrap().path.len() <= 11_000);
     let failure = salesforce().read(&all).unwrap_err();
     assert_eq!((failure.class, failure.scope, failure.code.as_str()), (Class::Conflict, Scope::Call, "too_large"));
@@ -423,18 +437,18 @@ fn rows_are_matched_by_key_and_not_by_order() {
     let answer = |rows: Vec<Value>| reply(200, json!({ "totalSize": rows.len(), "done": true, "records": rows }));
     let asked = look_up(&["b", "A", "c"]);
 
-    let found = salesforce().found(&asked, &answer(vec![row(ID, "a"), row(ID2, "b")])).unwrap();
+    let found = looked_up(&asked, &answer(vec![row(ID, "a"), row(ID2, "b")])).unwrap();
     let second = found[1].clone().unwrap().unwrap();
     assert_eq!((found[0].clone().unwrap().unwrap().crm_id.as_str(), second.crm_id.as_str()), (ID2, ID));
     assert_eq!(second.modified_at, Time::parse_rfc3339("2026-11-22T18:04:00Z"));
     assert_eq!(second.fields, BTreeMap::from([("Email".to_owned(), Value::Null), ("id".to_owned(), json!(ID))]));
     assert_eq!(found[2], Ok(None));
 
-    let twice = salesforce().found(&asked, &answer(vec![row(ID, "a"), row(ID2, "A")])).unwrap();
+    let twice = looked_up(&asked, &answer(vec![row(ID, "a"), row(ID2, "A")])).unwrap();
     assert_eq!(twice[1].clone().unwrap_err().reason, Some(model::Reason::AmbiguousMatch));
     assert_eq!(twice[0], Ok(None));
 
-    let stray = salesforce().found(&asked, &answer(vec![row(ID, "a"), row(ID2, "z")])).unwrap();
+    let stray = looked_up(&asked, &answer(vec![row(ID, "a"), row(ID2, "z")])).unwrap();
     assert!(stray[1].is_ok());
     assert_eq!(stray[0].clone().unwrap_err().class, Class::Unknown);
 }
@@ -450,13 +464,12 @@ fn an_answer_to_a_look_up_that_is_not_whole_proves_nothing_absent() {
         json!({ "totalSize": 1, "done": true, "records": [{ "Id": "1", "Ext__c": "a" }] }),
         json!([]),
     ] {
-        assert!(salesforce().found(&asked, &reply(200, &body)).is_err(), "{body}");
+        assert!(looked_up(&asked, &reply(200, &body)).is_err(), "{body}");
     }
     for (status, body) in [(200, "<html>"), (200, ""), (204, ""), (500, "")] {
-        assert_eq!(salesforce().found(&asked, &reply(status, body)).unwrap_err().class, Class::Unknown);
+        assert_eq!(looked_up(&asked, &reply(status, body)).unwrap_err().class, Class::Unknown);
     }
-    let schema =
-        salesforce().found(&asked, &reply(400, json!([{ "errorCode": "INVALID_FIELD", "message": "No such column" }]))).unwrap_err();
+    let schema = looked_up(&asked, &reply(400, json!([{ "errorCode": "INVALID_FIELD", "message": "No such column" }]))).unwrap_err();
     assert_eq!((schema.class, schema.scope), (Class::Permanent, Scope::Destination));
 }
 

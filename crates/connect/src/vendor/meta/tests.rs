@@ -151,7 +151,7 @@ fn a_proof_of_the_apps_secret_goes_with_every_call_where_there_is_one() {
     let settings = Settings { app_secret: Some(Secret::new("key")), ..Settings::new(Auth::Bearer { token: Secret::new("x") }) };
     let meta = Meta::new(&settings).unwrap();
     let mut request = meta.probe();
-    let token = Token { value: Secret::new("The quick brown fox jumps over the lazy dog"), instance_url: None };
+    let token = Token::lasting(Secret::new("The quick brown fox jumps over the lazy dog"));
     meta.authorize(&mut request, &token);
     // The vector of en.wikipedia.org/wiki/HMAC.
     assert!(request.path.ends_with("appsecret_proof=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"), "{}", request.path);
