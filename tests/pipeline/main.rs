@@ -11,6 +11,7 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod reconcile;
 mod rejected;
 mod secrecy;
 mod sources;

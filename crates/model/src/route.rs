@@ -194,6 +194,21 @@ enum Filling {
     Constant(Value),
 }
 
+/// What a CRM field is filled with, as far as its kind of value goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Filled<'p> {
+    /// An identifier: `email`, `phone_e164`, …
+    Identity(&'static str),
+    /// An attribute of the canonical event.
+    Attribute(&'p str),
+    /// The source's name, or the event's type.
+    Word,
+    /// When it happened.
+    Moment,
+    /// This very value.
+    Constant(&'p Value),
+}
+
 /// An object of a destination, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectPlan {
@@ -253,6 +268,20 @@ impl ObjectPlan {
     /// null stands only where the mapping said `clear`.
     pub fn crm_fields(&self, event: &Event) -> BTreeMap<String, Value> {
         self.fields.iter().filter_map(|(field, filling)| filling.value(event).map(|value| (field.clone(), value))).collect()
+    }
+
+    /// What each CRM field is filled with, without the key's.
+    pub fn fillings(&self) -> impl Iterator<Item = (&str, Filled<'_>)> {
+        self.fields.iter().map(|(field, filling)| {
+            let filled = match filling {
+                Filling::Identity(kind) => Filled::Identity(kind.as_str()),
+                Filling::Attribute(name) => Filled::Attribute(name),
+                Filling::Source | Filling::EventType => Filled::Word,
+                Filling::OccurredAt => Filled::Moment,
+                Filling::Constant(value) => Filled::Constant(value),
+            };
+            (field.as_str(), filled)
+        })
     }
 
     /// Every CRM field that some event can set, without the key's.
@@ -465,6 +494,11 @@ impl Routes {
         self.destinations
             .iter()
             .flat_map(|(destination, objects)| objects.keys().map(move |object| (destination.as_str(), object.as_str())))
+    }
+
+    /// Whether some route brings events of a source to an object of a destination.
+    pub fn leads(&self, source: &str, destination: &str, object: &str) -> bool {
+        self.routes.iter().any(|route| route.to == destination && route.object == object && fits(&route.source, source))
     }
 
     /// Whether some route creates records of this object.
