@@ -3,6 +3,7 @@
 mod bad_inputs;
 mod bad_meaning;
 mod catch_up;
+mod checking;
 mod commands;
 mod dead_letters;
 mod exactness;
