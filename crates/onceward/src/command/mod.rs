@@ -78,7 +78,7 @@ enum Command {
     Destinations(destinations::Destinations),
     /// Compare what we believe with what the CRM holds, field by field, and put it right.
     Reconcile(reconcile::Reconcile),
-    /// Run a CRM that speaks Salesforce and HubSpot, with faults on request.
+    /// Run a CRM that speaks the dialect of every kind of destination, with faults on request.
     Sandbox(sandbox::Sandbox),
     /// Send a burst of signed webhooks through the running pipeline into a sandbox, and compare what came of it.
     Rehearse(Box<rehearse::Rehearse>),
