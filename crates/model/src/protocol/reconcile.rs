@@ -164,9 +164,9 @@ pub fn reconcile(record: Record, found: &Result<Found, Failure>, sent: &Sent, re
     done
 }
 
-/// A record that we never saw there is not missing there: every write of it was refused.
+/// A record that we never saw there is not missing there: every write of it was refused. Nor is one of which we believe nothing any more: it was deleted.
 fn was_there(record: &Record) -> bool {
-    record.crm_id.is_some() || record.pushed > 0
+    (record.crm_id.is_some() || record.pushed > 0) && record.body.fields.0.values().any(|held| !held.value.is_null())
 }
 
 fn missing(done: &mut Reconciled, reconciling: &Reconciling<'_>) {

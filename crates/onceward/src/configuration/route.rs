@@ -162,7 +162,7 @@ fn weak_key(kind: connect::Kind, object: &str, field: &str) -> Option<String> {
         (connect::Kind::Hubspot, "companies", "domain" | "name") | (connect::Kind::Hubspot, "deals", "dealname") => {
             Some(format!("`{field}` is not unique in HubSpot, which refuses every write by it"))
         }
-        (connect::Kind::Hubspot | connect::Kind::Salesforce, _, _) => None,
+        (connect::Kind::Hubspot | connect::Kind::Salesforce | connect::Kind::Attio, _, _) => None,
     }
 }
 

@@ -203,11 +203,15 @@ fn a_missing_record_is_created_again_only_where_everything_is_put_right_and_a_ro
 }
 
 #[test]
-fn a_record_that_never_was_there_is_not_missing() {
+fn a_record_that_never_was_there_or_was_deleted_is_not_missing() {
     let refused = Record { state: State::Clean, fence: 7, revision: 1, ..Record::default() };
-    for found in [Ok(Found::Held(None)), shows(&[], None)] {
-        let done = look(refused.clone(), &found, &Sent::new(), Repair::All);
-        assert_eq!((done.verdict, done.changed), (Verdict::Equal, false));
+    let mut deleted = Record { pushed: 2, crm_id: None, ..record() };
+    deleted.body.fields.0.clear();
+    for record in [refused, deleted] {
+        for found in [Ok(Found::Held(None)), shows(&[], None)] {
+            let done = look(record.clone(), &found, &Sent::new(), Repair::All);
+            assert_eq!((done.verdict, done.changed), (Verdict::Equal, false));
+        }
     }
 }
 
