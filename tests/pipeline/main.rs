@@ -7,6 +7,7 @@ mod checking;
 mod commands;
 mod dead_letters;
 mod exactness;
+mod families;
 mod fetching;
 mod first_light;
 mod hubspot;

@@ -3,6 +3,7 @@
 //! Shapes, categories and limits follow the vendor's API description of CRM objects v3, its error and usage guidelines, and answers that were
 //! recorded where the two say nothing.
 
+mod links;
 mod own;
 mod portal;
 mod properties;
@@ -153,6 +154,10 @@ pub(crate) enum Look {
         name: String,
         change: own::Change,
     },
+    Links {
+        object: String,
+        from: Vec<String>,
+    },
 }
 
 /// What a write does to the records it names.
@@ -162,6 +167,8 @@ pub(crate) enum Way {
     Update,
     Create,
     Archive,
+    /// Links two records.
+    Associate,
 }
 
 /// A write of one record or of a batch.
@@ -221,6 +228,7 @@ pub(crate) fn read(request: &HttpRequest<'_>) -> Ask {
         ["account-info", "v3", "details"] if request.method == "GET" => Ok(What::Look(Look::Account)),
         ["crm", "v3", "objects", object, rest @ ..] => read_call(request, object, rest, query),
         ["crm", "v3", "properties", object, rest @ ..] => read_properties(request, object, rest).map(What::Look),
+        ["crm", "v4", "associations", child, parent, rest @ ..] => links::read(request, child, parent, rest),
         ["crm", "objects", "2026-03" | "2026-09", object, rest @ ..] => read_call(request, object, rest, query),
         _ => Err(not_found()),
     };
@@ -245,7 +253,7 @@ pub(crate) fn no_credentials() -> Refusal {
 }
 
 fn read_call(request: &HttpRequest<'_>, object: &str, rest: &[&str], query: &str) -> Result<What, Refusal> {
-    if properties::object(object).is_none() {
+    if properties::object(object).is_none() || links::is_link(object) {
         return Err(Refusal::new(400, "VALIDATION_ERROR", format!("Unable to infer object type from: {object}")));
     }
     let object = object.to_owned();
@@ -393,6 +401,9 @@ pub(crate) fn reply_to_write(way: Way, single: bool, ran: &Result<Vec<Ran>, Refu
         Err(whole) => return whole.reply(),
         Ok(ran) => ran,
     };
+    if way == Way::Associate {
+        return links::reply(ran, missing);
+    }
     let fine = if way == Way::Create { 201 } else { 200 };
     match ran.as_slice() {
         [Ran { result, .. }] if single => {

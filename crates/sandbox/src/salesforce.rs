@@ -194,6 +194,7 @@ fn read_call(request: &HttpRequest<'_>, rest: &[&str], query: &str) -> Result<Wh
             write(read_collection(request, Way::Upsert { update_only: false }, Some((object, field))))
         }
         ("POST", ["composite", "sobjects"]) => write(read_collection(request, Way::Create, None)),
+        ("DELETE", ["composite", "sobjects"]) => write(read_deletions(query)),
         ("PATCH", ["composite", "sobjects"]) => write(read_collection(request, Way::Update, None)),
         (
             _,
@@ -242,6 +243,25 @@ fn read_collection(request: &HttpRequest<'_>, way: Way, upsert: Option<(&str, &s
     }
     let records = records.into_iter().map(|record| read_member(record, way, upsert)).collect();
     Ok(Write { way, collection: true, all_or_none, records })
+}
+
+/// The ids of a Collections deletion, each of its own object by its first letters.
+fn read_deletions(query: &str) -> Result<Write, Refusal> {
+    let ids = pair(query, "ids").unwrap_or_default();
+    let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    if ids.is_empty() {
+        return Err(Refusal::new(400, "REQUIRED_FIELD_MISSING", "At least 1 record is required"));
+    }
+    if ids.len() > MAX_COLLECTION {
+        let says = format!("record limit reached. cannot submit more than {MAX_COLLECTION} records into this call");
+        return Err(Refusal::new(400, "EXCEEDED_ID_LIMIT", says));
+    }
+    let all_or_none = pair(query, "allOrNone").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+    let record = |id: &&str| match crate::schema::by_prefix(id) {
+        Some(object) => Ok(Target { object: object.name.into(), by: Locate::Id((*id).into()), body: Body::default() }),
+        None => Err(Refusal::new(400, "MALFORMED_ID", format!("malformed id {id}"))),
+    };
+    Ok(Write { way: Way::Delete, collection: true, all_or_none, records: ids.iter().map(record).collect() })
 }
 
 /// One record of a Collections call; what is wrong with it is wrong with it alone.

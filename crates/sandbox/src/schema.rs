@@ -150,6 +150,11 @@ static OBJECTS: [Object; 4] = [
     },
 ];
 
+/// The object that an id belongs to.
+pub(crate) fn by_prefix(id: &str) -> Option<&'static Object> {
+    OBJECTS.iter().find(|object| id.starts_with(object.prefix))
+}
+
 /// The object of this name, in any case.
 pub(crate) fn object(name: &str) -> Option<&'static Object> {
     OBJECTS.iter().find(|object| object.name.eq_ignore_ascii_case(name))

@@ -6,6 +6,7 @@
 
 mod answer;
 mod describe;
+mod links;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::event::Mode;
+use model::route::linked;
 use model::{Class, Failure, Scope, Time};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -131,6 +133,9 @@ impl Connector for Hubspot {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<Request, Failure> {
+        if let Some(ends) = linked(&batch.object) {
+            return links::write(batch, ends);
+        }
         check_write(self, batch)?;
         let inputs: Vec<Value> = match batch.mode {
             Mode::Delete => batch.records.iter().map(|record| json!({ "id": record.crm_id })).collect(),
@@ -148,6 +153,9 @@ impl Connector for Hubspot {
     }
 
     fn written(&self, batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
+        if linked(&batch.object).is_some() {
+            return links::written(batch, reply);
+        }
         if batch.mode == Mode::Delete && reply.status == 204 {
             // What was archived before is archived: nothing tells one from the other.
             return Ok(batch.records.iter().map(|_| Ok(Written::default())).collect());
@@ -167,6 +175,9 @@ impl Connector for Hubspot {
     }
 
     fn read(&self, batch: &ReadBatch) -> Result<Request, Failure> {
+        if let Some(ends) = linked(&batch.object) {
+            return links::read(self, batch, ends);
+        }
         check_names([&batch.object, &batch.key_field].into_iter().chain(&batch.fields))?;
         batch.records.iter().try_for_each(|sought| check_key(&sought.key))?;
         if batch.records.is_empty() {
@@ -186,6 +197,9 @@ impl Connector for Hubspot {
 
     fn found(&self, batch: &ReadBatch, replies: &[Reply]) -> Outcome<Option<Present>> {
         let reply = last(replies)?;
+        if linked(&batch.object).is_some() {
+            return links::found(batch, reply);
+        }
         if !matches!(reply.status, 200 | 207) {
             return Err(refused(reply, Call::Read));
         }

@@ -462,7 +462,8 @@ fn written_many(batch: &WriteBatch, records: &[WriteRecord], reply: &Reply) -> O
 fn result(batch: &WriteBatch, row: &Value) -> Option<Result<Written, Failure>> {
     if !row["success"].as_bool()? {
         let failure = refused_record(&row["errors"], batch.mode);
-        let gone = batch.mode == Mode::Delete && matches!(failure.code.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY");
+        let gone = batch.mode == Mode::Delete
+            && matches!(failure.code.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY" | "NOT_FOUND");
         return Some(if gone { Ok(Written::default()) } else { already_there(batch, failure) });
     }
     let crm_id = row["id"].as_str().filter(|id| valid_id(id))?.to_owned();

@@ -110,6 +110,7 @@ impl Portal {
     /// Applies a write. `locked` are the places of records that meet a lock; `room` is the most rows that may be held.
     pub fn write(&mut self, write: Write, locked: &BTreeSet<usize>, room: usize, now: Time) -> Result<Vec<Ran>, Refusal> {
         let traced = write.traced();
+        let apart = self.apart(&write);
         let mut held = self.held();
         let Write { object, way, single, inputs } = write;
         let shelf = self.shelf(&object)?;
@@ -127,9 +128,10 @@ impl Portal {
         let mut results = Vec::with_capacity(inputs.len());
         for (place, input) in inputs.into_iter().enumerate() {
             let (key, trace) = (shelf.key_of(&input), input.object_write_trace_id.clone());
-            let result = match locked.contains(&place) {
-                true => Err(Refusal::locked()),
-                false => shelf.apply(way, input, held < room, now),
+            let result = match (locked.contains(&place), apart.get(&place)) {
+                (true, _) => Err(Refusal::locked()),
+                (false, Some(refusal)) => Err(refusal.clone()),
+                (false, None) => shelf.apply(way, input, held < room, now),
             };
             held += usize::from(result.as_ref().is_ok_and(|done| done.new));
             results.push(Ran { key, trace, result });
@@ -139,6 +141,21 @@ impl Portal {
         let whole = whole.filter(|_| together).cloned();
         shelf.table.end(whole.is_none());
         whole.map_or(Ok(results), Err)
+    }
+
+    /// The links of a write one of whose ends is not there, by their places.
+    fn apart(&mut self, write: &Write) -> BTreeMap<usize, Refusal> {
+        let Some((child, parent)) = write.object.split_once('>').filter(|_| write.way == Way::Associate) else { return BTreeMap::new() };
+        let mut apart = BTreeMap::new();
+        for (place, input) in write.inputs.iter().enumerate() {
+            let Some((from, to)) = super::links::ends(input) else { continue };
+            let gone = [(child, from), (parent, to)].into_iter().find_map(|(object, id)| {
+                let shelf = self.shelf(object).ok()?;
+                shelf.find(None, id).is_none().then(|| shelf.absent(&[id.to_owned()]))
+            });
+            apart.extend(gone.map(|refusal| (place, refusal)));
+        }
+        apart
     }
 
     /// Answers what changes nothing.
@@ -152,6 +169,22 @@ impl Portal {
             Look::MakeProperty { object, new } => self.shelf(&object)?.make_property(new),
             Look::ChangeProperty { object, name, change } => {
                 Ok(HttpReply::json(200, &own::change(&mut self.shelf(&object)?.own, &name, change)?))
+            }
+            Look::Links { object, from } => {
+                let shelf = self.shelf(&object)?;
+                let mut rows = Vec::new();
+                for from in from {
+                    let live = shelf.table.rows().filter(|(_, row)| !row.deleted);
+                    let to = live.filter(|(_, row)| row.fields.get("from_id").and_then(text).as_ref() == Some(&from));
+                    let to: Vec<Value> = to
+                        .filter_map(|(_, row)| text(row.fields.get("to_id")?)?.parse::<u64>().ok())
+                        .map(|id| json!({ "toObjectId": id, "associationTypes": [{ "category": "HUBSPOT_DEFINED", "typeId": 279, "label": null }] }))
+                        .collect();
+                    if !to.is_empty() {
+                        rows.push(json!({ "from": { "id": from }, "to": to }));
+                    }
+                }
+                Ok(complete(200, rows, Vec::new()))
             }
             Look::List { object, limit } => {
                 let shelf = self.shelf(&object)?;
@@ -269,16 +302,16 @@ impl Shelf {
             }
             // Archiving what is not there is no error.
             (Way::Archive, None) => return Ok(Done { way, new: false, number: 0, row: Value::Null }),
-            (Way::Upsert | Way::Update, Some(number)) => {
+            (Way::Upsert | Way::Update | Way::Associate, Some(number)) => {
                 self.check(Some(number), &changes)?;
                 self.table.update(number, changes, now);
                 number
             }
             (Way::Update, None) => return Err(self.absent(&[id])),
-            (Way::Upsert | Way::Create, _) if !room => {
+            (Way::Upsert | Way::Create | Way::Associate, _) if !room => {
                 return Err(Refusal::new(400, "VALIDATION_ERROR", "The account holds as many records as it can"));
             }
-            (Way::Upsert | Way::Create, _) => {
+            (Way::Upsert | Way::Create | Way::Associate, _) => {
                 if let Some(column) = &by {
                     let kind = self.object.kind(column).unwrap_or(Kind::Text);
                     let value = properties::fit(column, kind, id.trim().to_owned());

@@ -50,7 +50,7 @@ const COMMON: &[(&str, Kind)] = &[
     ("hubspot_owner_id", Text),
 ];
 
-static OBJECTS: [Object; 3] = [
+static OBJECTS: [Object; 6] = [
     Object {
         name: "contacts",
         type_id: "0-1",
@@ -124,6 +124,9 @@ static OBJECTS: [Object; 3] = [
             ("contract_end_date", Date),
         ],
     },
+    Object { name: "contacts>companies", type_id: "0-0", word: "ASSOCIATION", shown: &["from_id", "to_id"], properties: &[] },
+    Object { name: "deals>companies", type_id: "0-0", word: "ASSOCIATION", shown: &["from_id", "to_id"], properties: &[] },
+    Object { name: "deals>contacts", type_id: "0-0", word: "ASSOCIATION", shown: &["from_id", "to_id"], properties: &[] },
 ];
 
 /// The object of this name.
