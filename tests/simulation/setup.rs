@@ -139,9 +139,10 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         let answer = exchange(&mut crm.lock().unwrap(), &request, *now.lock().unwrap());
         Box::pin(std::future::ready(answer))
     }));
-    let auth = match dialect.kind {
-        Kind::Salesforce => Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
-        Kind::Hubspot => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
+    let auth = if dialect.kind == Kind::Salesforce {
+        Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) }
+    } else {
+        Auth::Bearer { token: ConnectSecret::new("pat-worlds") }
     };
     let settings = Settings { call_timeout: Some(Duration::from_secs(15)), ..Settings::new(dialect.kind, "http://127.0.0.1:4000", auth) };
     let policy = Policy {
