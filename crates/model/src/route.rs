@@ -116,7 +116,7 @@ fn external_id() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(remote = "Self")]
 pub struct FieldDef {
-    /// A canonical name: `email`, `company`, …; also `source`, `event_type`, `occurred_at`.
+    /// A canonical name: `email`, `company`, …; also `source`, `event_type`, `occurred_at`, and a person's name as one text: `full_name`, `sort_name`.
     pub from: Option<String>,
     /// The value itself.
     #[serde(rename = "const")]
@@ -188,6 +188,10 @@ impl Kind {
 enum Filling {
     Identity(Kind),
     Attribute(String),
+    /// A person's name as one text.
+    Name {
+        family_first: bool,
+    },
     Source,
     EventType,
     OccurredAt,
@@ -327,6 +331,8 @@ impl Filling {
                 "source" => Self::Source,
                 "event_type" => Self::EventType,
                 "occurred_at" => Self::OccurredAt,
+                "full_name" => Self::Name { family_first: false },
+                "sort_name" => Self::Name { family_first: true },
                 name if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) => {
                     return Err(format!("`{name}` is not a canonical name"));
                 }
@@ -342,12 +348,26 @@ impl Filling {
         match self {
             Self::Identity(kind) => kind.of(event).map(Value::from),
             Self::Attribute(name) => event.attributes.get(name).cloned(),
+            Self::Name { family_first } => person_name(event, *family_first),
             Self::Source => Some(Value::from(event.source.as_str())),
             Self::EventType => Some(Value::from(event.event_type.as_str())),
             Self::OccurredAt => Some(Value::from(event.occurred_at.to_string())),
             Self::Constant(value) => Some(value.clone()),
         }
     }
+}
+
+/// A person's name as one text, from what the event has of it: `Ada Stone`, or `Stone, Ada`.
+fn person_name(event: &Event, family_first: bool) -> Option<Value> {
+    let part = |name: &str| event.attributes.get(name).and_then(Value::as_str).map(str::trim).filter(|part| !part.is_empty());
+    Some(match (part("first_name"), part("last_name")) {
+        (Some(first), Some(last)) if family_first => format!("{last}, {first}").into(),
+        (Some(first), Some(last)) => format!("{first} {last}").into(),
+        // With the comma it is told as the family's.
+        (None, Some(last)) if family_first => format!("{last},").into(),
+        (Some(only), None) | (None, Some(only)) => only.into(),
+        (None, None) => return None,
+    })
 }
 
 fn crm_preset(connector: &str, object: &str) -> Option<BTreeMap<String, FieldDef>> {

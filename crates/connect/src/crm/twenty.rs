@@ -341,16 +341,22 @@ fn refused_write(batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
     let gone = matches!(reply.status, 400 | 404) && says(&["could not find any entity", "record not found", "not found"]);
     let doubled = matches!(reply.status, 400 | 409) && says(&["duplicate key value", "duplicate entry", "already exists"]);
     let matched = reply.status == 400 && says(&["multiple records found"]);
+    // Told as any other error of the database: with 400. Nothing was written.
+    let locked =
+        matches!(reply.status, 400 | 409) && says(&["deadlock detected", "could not serialize", "lock timeout", "could not obtain lock"]);
     let [record] = batch.records.as_slice() else {
+        if locked {
+            return Err(refuse(Class::Retryable, "locked", "rows of this call were locked by another write"));
+        }
         // Which record it is about is found by halving.
-        let failure = refused(reply, Call::Many);
-        return Err(failure);
+        return Err(refused(reply, Call::Many));
     };
     let failure = match batch.mode {
         Mode::Delete if gone => return Ok(vec![Ok(Written::default())]),
         Mode::UpdateOnly if gone => missing(&code, "Twenty has no record with this id any more"),
         Mode::CreateOnly if doubled => return Ok(vec![Ok(Written { crm_id: None, created: Some(false) })]),
         _ if matched => several(),
+        _ if locked => Failure::new(Class::Retryable, Scope::Record, "locked", "the row was locked by another write"),
         // Another write may have come between looking and inserting, which are two steps.
         _ if doubled => Failure::new(Class::Conflict, Scope::Record, code, "another record has a value that must be unique"),
         Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly | Mode::Delete => refused(reply, Call::One(batch.mode)),

@@ -124,6 +124,8 @@ fn each_documented_error_is_in_its_class() {
         assert_eq!((failure.class, failure.scope, failure.reason), (class, scope, reason), "{}", String::from_utf8_lossy(&reply.body));
         assert!(!failure.message.contains("key-1"), "{}", failure.message);
     }
+    let locked = twenty().written(&one(Mode::Upsert), &told(400, "QueryFailedError", "deadlock detected")).unwrap();
+    assert_eq!(locked[0].as_ref().unwrap_err().class, Class::Retryable);
     let gone = told(400, "EntityNotFoundError", "Could not find any entity of type \"person\"");
     assert_eq!(twenty().written(&one(Mode::Delete), &gone), Ok(vec![Ok(Written::default())]));
     let there = twenty().written(&one(Mode::CreateOnly), &told(400, "BadRequestException", doubled)).unwrap();
