@@ -97,7 +97,7 @@ fn refuse(class: Class, code: &str, message: &str) -> Failure {
     Failure::new(class, Scope::Call, code, message)
 }
 
-fn check_name(name: &String) -> Result<(), Failure> {
+fn check_name(name: &str) -> Result<(), Failure> {
     if is_name(name) {
         return Ok(());
     }
@@ -207,7 +207,7 @@ impl Connector for Odoo {
         let mut keys = BTreeSet::new();
         for record in &batch.records {
             check_key(&record.key)?;
-            record.fields.keys().try_for_each(check_name)?;
+            record.fields.keys().try_for_each(|name| check_name(name))?;
             if !keys.insert(self.canonical_key(&record.key)) {
                 return Err(refuse(Class::Conflict, "duplicate_key", "one key is twice in this call"));
             }
@@ -262,7 +262,7 @@ impl Connector for Odoo {
         if batch.records.len() > BATCH_MAX {
             return Err(refuse(Class::Conflict, "too_large", "more keys than fit into one call"));
         }
-        std::iter::once(&batch.object).chain(&batch.fields).try_for_each(check_name)?;
+        std::iter::once(&batch.object).chain(&batch.fields).try_for_each(|name| check_name(name))?;
         batch.records.iter().try_for_each(|sought| check_key(&sought.key))?;
         let ids = ids_known(batch)?;
         let unknown: Vec<String> =

@@ -16,7 +16,7 @@ use model::event::Mode;
 use model::record::Link;
 use model::{Class, Failure, Scope, Time};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::refusal::{Call, ambiguous, by_status, garbage, missing, placed, several};
 use super::same::{hushed, naming, same};
@@ -68,7 +68,7 @@ fn refuse(class: Class, code: &str, message: &str) -> Failure {
     Failure::new(class, Scope::Call, code, message)
 }
 
-fn check_name(name: &String) -> Result<(), Failure> {
+fn check_name(name: &str) -> Result<(), Failure> {
     if is_name(name) {
         return Ok(());
     }
@@ -157,7 +157,7 @@ impl Connector for Twenty {
         let mut keys = BTreeSet::new();
         for record in &batch.records {
             check_key(&record.key)?;
-            record.fields.keys().try_for_each(check_name)?;
+            record.fields.keys().try_for_each(|name| check_name(name))?;
             if !keys.insert(self.canonical_key(&record.key)) {
                 return Err(refuse(Class::Conflict, "duplicate_key", "one key is twice in this call"));
             }
@@ -225,7 +225,7 @@ impl Connector for Twenty {
         if batch.records.len() > self.read_fits(batch) {
             return Err(refuse(Class::Conflict, "too_large", "more keys than fit into one call"));
         }
-        [&batch.object, &batch.key_field].into_iter().chain(&batch.fields).try_for_each(check_name)?;
+        [&batch.object, &batch.key_field].into_iter().chain(&batch.fields).try_for_each(|name| check_name(name))?;
         let mut wanted = Vec::with_capacity(batch.records.len());
         for sought in &batch.records {
             check_key(&sought.key)?;
@@ -359,7 +359,7 @@ fn refused_write(batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
         _ if locked => Failure::new(Class::Retryable, Scope::Record, "locked", "the row was locked by another write"),
         // Another write may have come between looking and inserting, which are two steps.
         _ if doubled => Failure::new(Class::Conflict, Scope::Record, code, "another record has a value that must be unique"),
-        Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly | Mode::Delete => refused(reply, Call::One(batch.mode)),
+        Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly | Mode::Delete => refused(reply, Call::of(batch.mode, 1)),
     };
     if failure.scope != Scope::Record {
         return Err(failure);

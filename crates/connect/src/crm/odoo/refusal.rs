@@ -56,8 +56,8 @@ pub(super) fn refused(reply: &Reply, call: Call) -> Failure {
 
 /// What the refusal of a write by an exception means.
 pub(super) fn refused_write(batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
-    let [record] = batch.records.as_slice() else { return placed(refused(reply, Call::Many), batch.records.len()) };
-    let failure = refused(reply, Call::One(batch.mode));
+    let failure = refused(reply, Call::of(batch.mode, batch.records.len()));
+    let [record] = batch.records.as_slice() else { return placed(failure, batch.records.len()) };
     if batch.mode == Mode::Delete && failure.code == "MissingError" {
         return Ok(vec![Ok(Written::default())]);
     }

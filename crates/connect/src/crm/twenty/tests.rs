@@ -1,4 +1,5 @@
 use model::Reason;
+use serde_json::json;
 
 use super::*;
 use crate::crm::Kind;
