@@ -25,7 +25,7 @@ use super::refusal::{Call, garbage, placed};
 use crate::connector::last;
 use crate::{
     AuthKind, Body, Connector, Description, FieldDescription, FieldKind, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply,
-    Request, Settings, SettingsError, Setup, Sought, Statement, Usage, WriteBatch, WriteRecord, Written,
+    Request, Settings, SettingsError, Setup, Sought, Statement, WriteBatch, WriteRecord, Written,
 };
 
 /// An API key.
@@ -350,10 +350,6 @@ impl Connector for Odoo {
             200 => Err(garbage(reply)),
             _ => Err(refused(reply, Call::Read)),
         }
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        None
     }
 }
 

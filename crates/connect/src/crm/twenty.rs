@@ -24,7 +24,7 @@ use crate::connector::last;
 use crate::wire::encode;
 use crate::{
     AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply, Request, Settings, SettingsError,
-    Setup, Sought, Statement, Usage, WriteBatch, WriteRecord, Written,
+    Setup, Sought, Statement, WriteBatch, WriteRecord, Written,
 };
 
 /// An API key.
@@ -302,10 +302,6 @@ impl Connector for Twenty {
             200 => Err(garbage(reply)),
             _ => Err(refused(reply, Call::Read)),
         }
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        None
     }
 }
 
