@@ -32,6 +32,8 @@ pub struct Settings {
     pub token_url: Option<String>,
     /// The OAuth scope to ask for; the connector's default if there is none.
     pub scope: Option<String>,
+    /// Which database of a server that has several (Odoo).
+    pub database: Option<String>,
     /// The API's version; the connector's default if there is none.
     pub api_version: Option<String>,
     /// From connecting to the last byte, a token's renewal included; the connector's default if there is none. 1 s to 10 min.
@@ -49,6 +51,7 @@ impl Settings {
             auth,
             token_url: None,
             scope: None,
+            database: None,
             api_version: None,
             call_timeout: None,
             allow_private: false,

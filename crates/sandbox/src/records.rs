@@ -168,7 +168,6 @@ impl Table {
     }
 
     /// The deleted rows whose field has this value, for dialects in which they can come back.
-    #[allow(dead_code, reason = "for the dialects in which what was deleted comes back")]
     pub fn find_deleted(&self, field: &str, value: &str) -> Vec<u64> {
         if self.live == self.rows.len() {
             return Vec::new();
@@ -179,7 +178,6 @@ impl Table {
     }
 
     /// Brings a deleted row back; what is live stays as it is.
-    #[allow(dead_code, reason = "for the dialects in which what was deleted comes back")]
     pub fn revive(&mut self, number: u64, now: Time) {
         let Some(mut row) = self.rows.get(&number).filter(|row| row.deleted).cloned() else { return };
         (row.deleted, row.modified) = (false, now);

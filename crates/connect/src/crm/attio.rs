@@ -61,9 +61,13 @@ fn refuse(class: Class, scope: Scope, code: &str, message: &str) -> Failure {
 }
 
 /// Slugs and ids of objects, attributes and records: what goes into a path.
-fn check_name(name: &str) -> Result<(), Failure> {
+pub(super) fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=100).contains(&name.len()) && name.bytes().all(good) {
+    (1..=100).contains(&name.len()) && name.bytes().all(good)
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    if is_name(name) {
         return Ok(());
     }
     let message = format!("`{}` is no slug or id of Attio's: correct the destination's mapping", name.escape_default());

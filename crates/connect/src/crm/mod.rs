@@ -3,15 +3,19 @@
 
 pub mod attio;
 pub mod hubspot;
+pub mod odoo;
 mod refusal;
 pub mod salesforce;
 mod same;
+pub mod twenty;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
 pub use attio::Attio;
 pub use hubspot::Hubspot;
+pub use odoo::Odoo;
 pub use salesforce::Salesforce;
+pub use twenty::Twenty;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal in $module:ident;)*) => {
@@ -55,11 +59,26 @@ kinds! {
     Hubspot = "hubspot" in hubspot;
     /// Attio.
     Attio = "attio" in attio;
+    /// Twenty.
+    Twenty = "twenty" in twenty;
+    /// Odoo.
+    Odoo = "odoo" in odoo;
 }
 
 impl Kind {
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether a text may be the name of one of its objects or fields: the usual ones ([`crate::valid_name`]), and what else it writes names with.
+    pub fn takes_name(self, text: &str) -> bool {
+        let own = match self.as_str() {
+            "attio" => attio::is_name(text),
+            "twenty" => twenty::is_name(text),
+            "odoo" => odoo::is_name(text),
+            _ => false,
+        };
+        own || crate::valid_name(text)
     }
 }

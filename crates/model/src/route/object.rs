@@ -60,7 +60,8 @@ fn external_id() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(remote = "Self")]
 pub struct FieldDef {
-    /// A canonical name: `email`, `company`, …; also `source`, `event_type`, `occurred_at`.
+    /// A canonical name: `email`, `company`, …; also `source`, `event_type`, `occurred_at`, and a person's name as one
+    /// text: `full_name`, `sort_name`.
     pub from: Option<String>,
     /// The value itself.
     #[serde(rename = "const")]
@@ -143,6 +144,10 @@ enum Filling {
     Identity(Kind),
     Other(String, Kind),
     Attribute(String),
+    /// A person's name as one text.
+    Name {
+        family_first: bool,
+    },
     Source,
     EventType,
     OccurredAt,
@@ -386,6 +391,8 @@ impl Filling {
                 "source" => Self::Source,
                 "event_type" => Self::EventType,
                 "occurred_at" => Self::OccurredAt,
+                "full_name" => Self::Name { family_first: false },
+                "sort_name" => Self::Name { family_first: true },
                 name if name.starts_with("identities.") => {
                     let mut parts = name.splitn(3, '.').skip(1);
                     match (parts.next(), parts.next().and_then(Kind::parse)) {
@@ -411,12 +418,26 @@ impl Filling {
             Self::Identity(kind) => whose.map_or_else(|| kind.of(event), |whose| kind.of_other(event, whose)).map(Value::from),
             Self::Other(whose, kind) => kind.of_other(event, whose).map(Value::from),
             Self::Attribute(name) => event.attributes.get(name).cloned(),
+            Self::Name { family_first } => person_name(event, *family_first),
             Self::Source => Some(Value::from(event.source.as_str())),
             Self::EventType => Some(Value::from(event.event_type.as_str())),
             Self::OccurredAt => Some(Value::from(event.occurred_at.to_string())),
             Self::Constant(value) => Some(value.clone()),
         }
     }
+}
+
+/// A person's name as one text, from what the event has of it: `Ada Stone`, or `Stone, Ada`.
+fn person_name(event: &Event, family_first: bool) -> Option<Value> {
+    let part = |name: &str| event.attributes.get(name).and_then(Value::as_str).map(str::trim).filter(|part| !part.is_empty());
+    Some(match (part("first_name"), part("last_name")) {
+        (Some(first), Some(last)) if family_first => format!("{last}, {first}").into(),
+        (Some(first), Some(last)) => format!("{first} {last}").into(),
+        // With the comma it is told as the family's.
+        (None, Some(last)) if family_first => format!("{last},").into(),
+        (Some(only), None) | (None, Some(only)) => only.into(),
+        (None, None) => return None,
+    })
 }
 
 fn crm_preset(connector: &str, object: &str) -> Option<BTreeMap<String, FieldDef>> {

@@ -66,6 +66,20 @@ fn a_crms_preset_fills_in_for_an_object_without_fields() {
 }
 
 #[test]
+fn a_name_in_one_text_is_made_of_the_parts_that_the_event_has() {
+    let plan = object(&format!("{LEAD}fields = {{ Full = \"full_name\", Sorted = \"sort_name\" }}")).unwrap();
+    let of = |attributes: Value| {
+        let mut event = event("lead.created", json!({}));
+        event.attributes = serde_json::from_value(attributes).unwrap();
+        json!(plan.crm_fields(&event))
+    };
+    assert_eq!(of(json!({ "first_name": " Ada ", "last_name": "Stone" })), json!({ "Full": "Ada Stone", "Sorted": "Stone, Ada" }));
+    assert_eq!(of(json!({ "first_name": "Ada", "last_name": null })), json!({ "Full": "Ada", "Sorted": "Ada" }));
+    assert_eq!(of(json!({ "last_name": "Stone" })), json!({ "Full": "Stone", "Sorted": "Stone," }));
+    assert_eq!(of(json!({ "company": "Example" })), json!({}));
+}
+
+#[test]
 fn every_problem_of_an_object_and_of_the_routes_is_found_at_once() {
     let text = "key = { field = \"K\", from = \"email\" }\nmatch = [\"mail\", \"email\", \"email\"]\nfields = { K = \"email\", A = \"A b\", B = {}, C = { const = [1] } }";
     let found: Vec<_> = object(text).unwrap_err().into_iter().map(|problem| problem.key).collect();

@@ -56,6 +56,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let settings = connect::Settings {
         token_url: section.token_url,
         scope: section.scope,
+        database: section.database,
         api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,

@@ -28,7 +28,7 @@ fn object(to: &mut Compiler<'_>, path: &[Step], name: &str, connector: &str, ado
     let path = [path, &[key(name)]].concat();
     let node = to.root.at(&path)?.clone();
     for (at, name) in names(&node.value, name) {
-        if !connect::valid_name(&name) {
+        if !connect::Kind::parse(connector).is_some_and(|kind| kind.takes_name(&name)) {
             let expected = "a letter, then letters, digits and `_`, at most 80 in all";
             let finding =
                 Finding::new(format!("the name `{name}`"), expected, "use the CRM's API name of the object or field, not its label");

@@ -217,6 +217,8 @@ pub struct Destination {
     #[serde(default)]
     pub scope: Option<String>,
     #[serde(default)]
+    pub database: Option<String>,
+    #[serde(default)]
     pub allow_private: bool,
     #[serde(default)]
     pub quota: Quota,

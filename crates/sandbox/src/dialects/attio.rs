@@ -95,8 +95,8 @@ impl Dialect for Attio {
             Refused::ExpiredToken | Refused::UnknownToken => {
                 refusal(401, "invalid_request_error", "unauthorized", "Access token is invalid or has expired")
             }
-            Refused::Throttled { wait } | Refused::ThrottledToken { wait } | Refused::Spent { wait, .. } => limited(now + wait),
-            Refused::Crowded => limited(now + Duration::from_secs(1)),
+            Refused::Throttled { wait } | Refused::ThrottledToken { wait } | Refused::Spent { wait, .. } => limited(now, wait),
+            Refused::Crowded => limited(now, Duration::from_secs(1)),
         }
     }
 
@@ -142,11 +142,12 @@ impl Dialect for Attio {
 }
 
 /// Over a limit: `Retry-After` is an HTTP date (docs.attio.com/rest-api/guides/rate-limiting), which has no parts of a second.
-fn limited(until: Time) -> HttpReply {
+fn limited(now: Time, wait: Duration) -> HttpReply {
+    let until = now + wait;
     let whole = Time::from_seconds(until.seconds() + i64::from(until.0 % 1_000_000 != 0));
     let message = "Rate limit exceeded, please try again later".to_owned();
     let refusal = Refusal { status: 429, kind: "rate_limit_error", code: "rate_limit_exceeded", message };
-    refusal.reply().with("retry-after", http_date(whole))
+    refusal.reply().with("date", http_date(now)).with("retry-after", http_date(whole))
 }
 
 fn space(object: &str) -> u16 {

@@ -33,15 +33,16 @@ mod attio;
 mod meters;
 #[allow(dead_code, reason = "for the dialects that have a token endpoint")]
 mod oauth;
-#[allow(dead_code, reason = "for the dialects that write several records at once")]
+mod odoo;
 mod shelf;
+mod twenty;
 
 pub(crate) use meters::{Meter, Meters, Reading};
 pub(crate) use oauth::Tokens;
 pub(crate) use shelf::{Shelf, World};
 
 /// Every dialect of this frame. A request goes to the first that owns its path.
-pub(crate) static DIALECTS: &[&dyn Dialect] = &[&attio::Attio];
+pub(crate) static DIALECTS: &[&dyn Dialect] = &[&attio::Attio, &twenty::Twenty, &odoo::Odoo];
 
 /// How one CRM speaks.
 pub(crate) trait Dialect: fmt::Debug + Sync {

@@ -6,9 +6,11 @@ mod dialect;
 mod faults;
 mod hubspot;
 mod journal;
+mod odoo;
 mod socket;
 mod surface;
 mod tokens;
+mod twenty;
 
 use std::time::Duration;
 

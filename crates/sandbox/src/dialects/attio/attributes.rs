@@ -215,7 +215,7 @@ impl Attribute {
             Kind::Domain => {
                 text.filter(|text| text.contains('.') && !text.contains(['/', '@', ' '])).map(|text| text.to_lowercase().into())
             }
-            Kind::Phone => text.filter(|text| is_phone(text)).map(Value::from),
+            Kind::Phone => text.and_then(phone).map(Value::from),
             Kind::Select(options) | Kind::Status(options) => match text {
                 Some(title) if options.contains(&title) => Some(title.into()),
                 Some(title) => return Err(unknown(title)),
@@ -279,9 +279,11 @@ fn name(entry: &Value) -> Option<Value> {
     Some(json!({ "first_name": first, "last_name": last, "full_name": full }))
 }
 
-fn is_phone(text: &str) -> bool {
-    let digits = text.strip_prefix('+').unwrap_or_default();
-    (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+/// An international number as it is kept, however it was set.
+fn phone(text: &str) -> Option<String> {
+    let kept: String = text.chars().filter(|letter| !" ()-./".contains(*letter)).collect();
+    let digits = kept.strip_prefix('+')?;
+    ((7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(kept)
 }
 
 /// Whether a text can be an attribute's slug.
