@@ -1,13 +1,16 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
+mod alike;
 pub mod hubspot;
 mod refusal;
+pub mod rest;
 pub mod salesforce;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
 pub use hubspot::Hubspot;
+pub use rest::Rest;
 pub use salesforce::Salesforce;
 
 macro_rules! kinds {
@@ -50,6 +53,8 @@ kinds! {
     Salesforce = "salesforce" in salesforce;
     /// HubSpot.
     Hubspot = "hubspot" in hubspot;
+    /// Any REST API that the configuration describes.
+    Rest = "rest" in rest;
 }
 
 impl Kind {
