@@ -1,15 +1,23 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
-mod alike;
+pub mod agiled;
+pub mod attio;
 pub mod hubspot;
+pub mod pipedrive;
 mod refusal;
 pub mod rest;
 pub mod salesforce;
+mod same;
+
+use std::time::Duration;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
+pub use agiled::Agiled;
+pub use attio::Attio;
 pub use hubspot::Hubspot;
+pub use pipedrive::Pipedrive;
 pub use rest::Rest;
 pub use salesforce::Salesforce;
 
@@ -35,7 +43,7 @@ macro_rules! kinds {
                 match self { $(Self::$name => $module::TAKES,)* }
             }
 
-            /// How many calls a second it bears of anybody.
+            /// How many calls it bears of anybody, in the time of [`Kind::per`].
             pub const fn calls(self) -> u32 {
                 match self { $(Self::$name => $module::CALLS,)* }
             }
@@ -53,11 +61,27 @@ kinds! {
     Salesforce = "salesforce" in salesforce;
     /// HubSpot.
     Hubspot = "hubspot" in hubspot;
+    /// Attio.
+    Attio = "attio" in attio;
+    /// Pipedrive.
+    Pipedrive = "pipedrive" in pipedrive;
+    /// Agiled.
+    Agiled = "agiled" in agiled;
     /// Any REST API that the configuration describes.
     Rest = "rest" in rest;
 }
 
 impl Kind {
+    /// In which time [`Kind::calls`] are borne.
+    pub const fn per(self) -> Duration {
+        if matches!(self, Self::Agiled) { agiled::PER } else { Duration::from_secs(1) }
+    }
+
+    /// Whether a text may stand for an object or a field in its configuration. Pipedrive's custom fields are 40 hexadecimal digits.
+    pub fn allows(self, name: &str) -> bool {
+        crate::valid_name(name) || (self == Self::Pipedrive && pipedrive::is_custom(name))
+    }
+
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)

@@ -23,8 +23,8 @@ use serde_json::Value;
 use self::answer::Answer;
 use self::definition::{Object, Operation, Read};
 use self::template::{Place, Template, Values};
-use super::alike::alike;
 use super::refusal::Call;
+use super::same::same;
 use crate::{
     AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply, Request, Settings, SettingsError, Setup, Sought,
     Statement, Token, Usage, WriteBatch, WriteRecord, Written,
@@ -240,15 +240,15 @@ impl Connector for Rest {
     }
 
     fn equal(&self, _field: &str, a: &Value, b: &Value) -> bool {
-        alike(a, b)
+        same(a, b)
     }
 
     /// The first records that go by one operation, as many as it takes.
     fn write_fits(&self, batch: &WriteBatch) -> usize {
-        let same = |record: &WriteRecord| self.operation(batch, record).ok().map(std::ptr::from_ref);
+        let by = |record: &WriteRecord| self.operation(batch, record).ok().map(std::ptr::from_ref);
         let Some(first) = batch.records.first() else { return 0 };
         let size = self.operation(batch, first).ok().and_then(|operation| operation.batch.as_ref()).map_or(1, |batch| batch.size);
-        batch.records.iter().take_while(|record| same(record) == same(first)).count().clamp(1, size.max(1))
+        batch.records.iter().take_while(|record| by(record) == by(first)).count().clamp(1, size.max(1))
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<Request, Failure> {

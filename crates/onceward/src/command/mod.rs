@@ -75,7 +75,7 @@ enum Command {
     Sources(sources::Sources),
     /// Show destinations; pause, resume or probe them.
     Destinations(destinations::Destinations),
-    /// Run a CRM that speaks Salesforce and HubSpot, with faults on request.
+    /// Run a CRM that speaks the dialect of every kind of destination, with faults on request.
     Sandbox(sandbox::Sandbox),
     /// Send a burst of signed webhooks through the running pipeline into a sandbox, and compare what came of it.
     Rehearse(Box<rehearse::Rehearse>),

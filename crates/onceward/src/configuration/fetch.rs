@@ -236,7 +236,7 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
         }
     };
     let (calls, per, concurrency) = match &section.quota {
-        Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.0, quota.concurrency),
+        Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.map_or(Policy::default().per, |per| per.0), quota.concurrency),
         None => (CALLS, Duration::from_secs(1), CONCURRENCY),
     };
     let call_timeout = section.call_timeout.map_or(CALL_TIMEOUT, |span| span.0);

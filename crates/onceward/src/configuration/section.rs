@@ -218,6 +218,8 @@ pub struct Destination {
     #[serde(default)]
     pub allow_private: bool,
     #[serde(default)]
+    pub rest: Option<connect::crm::rest::Target>,
+    #[serde(default)]
     pub quota: Quota,
     #[serde(default = "call_timeout")]
     pub call_timeout: Span,
@@ -299,14 +301,15 @@ pub enum AuthKind {
 pub struct Quota {
     /// As many as the kind of CRM bears, unless it is told.
     pub calls: Option<u32>,
-    pub per: Span,
+    /// In the time that goes with the kind's own calls, unless it is told.
+    pub per: Option<Span>,
     pub concurrency: u32,
 }
 
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self { calls: None, per: Span(policy.per), concurrency: policy.concurrency }
+        Self { calls: None, per: None, concurrency: policy.concurrency }
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::definition::{Batch, Definition, Meaning, Operation, Read, told_at};
 use super::{Rest, unclear};
-use crate::crm::alike::id_of;
 use crate::crm::refusal::{Call, ambiguous, by_status, garbage, missing, placed};
+use crate::crm::same::id_of;
 use crate::{Connector as _, Outcome, Present, ReadBatch, Reply, Sought, WriteBatch, WriteRecord, Written};
 
 /// Names of fields that are believed of one refusal.

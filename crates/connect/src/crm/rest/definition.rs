@@ -616,7 +616,7 @@ impl Checking {
 /// When a record was changed, in whichever of the usual forms it is told.
 pub(super) fn told_at(value: &Value) -> Option<Time> {
     match value {
-        Value::String(text) => crate::crm::alike::moment(text),
+        Value::String(text) => crate::crm::same::instant(text),
         // Seconds until the year 2286, milliseconds after 1970-04-26.
         Value::Number(number) => {
             number.as_i64().filter(|at| *at > 0).map(|at| if at < 10_000_000_000 { Time::from_seconds(at) } else { Time::from_millis(at) })
