@@ -21,7 +21,7 @@ use crate::connector::last;
 use crate::wire::encode;
 use crate::{
     AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply, Request, Settings, SettingsError, Setup,
-    Statement, Usage, WriteBatch, WriteRecord, Written, valid_name,
+    Statement, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// Nobody's address is longer.
@@ -254,10 +254,6 @@ impl Connector for Agiled {
             200 => Err(garbage(reply)),
             _ => Err(refused(reply, Call::Read)),
         }
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        None
     }
 }
 

@@ -28,6 +28,8 @@ use crate::{
     Request, Settings, SettingsError, Setup, Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
+/// What the dearest call costs of the day's budget: a search (pipedrive.readme.io, rate limiting).
+const TOKENS: u64 = 40;
 /// Documented for `ids` of a list (the official SDK, v2).
 const READ_MAX: usize = 100;
 /// A `varchar` field holds no more.
@@ -369,11 +371,18 @@ impl Connector for Pipedrive {
         }
     }
 
-    /// The daily budget, where both of its headers are there; they are reported to be missing at times.
-    fn usage(&self, reply: &Reply) -> Option<Usage> {
+    /// The burst in two seconds, and of the day's tokens what is told: their headers are reported to be missing at times.
+    fn usage(&self, reply: &Reply) -> Vec<Usage> {
         let told = |name: &str| reply.header(name)?.trim().parse::<u64>().ok();
-        let limit = told("x-daily-ratelimit-token-limit")?;
-        Some(Usage { used: limit.saturating_sub(told(refusal::DAILY_LEFT)?), limit })
+        let of = |limit: &str, left: &str| {
+            let limit = told(limit)?;
+            Some((limit.saturating_sub(told(left)?), limit))
+        };
+        let burst = of("x-ratelimit-limit", "x-ratelimit-remaining").map(|(used, limit)| Usage::burst(used, limit, refusal::BURST));
+        // Tokens, of which a search takes forty and a change ten: counted as the calls that they suffice for at the least.
+        let day =
+            of("x-daily-ratelimit-token-limit", refusal::DAILY_LEFT).map(|(used, limit)| Usage::day(used.div_ceil(TOKENS), limit / TOKENS));
+        burst.into_iter().chain(day).collect()
     }
 }
 

@@ -35,6 +35,8 @@ pub use spelled::{Object as ObjectDefinition, Target};
 
 /// No address or number that names a record is longer.
 const KEY_MAX: usize = 255;
+/// The window of `limits`, where none is named.
+const DAY: Duration = Duration::from_secs(86_400);
 /// The longest idempotency key that every API of crm-apis.md 11 takes.
 const IDEMPOTENCY_MAX: usize = 255;
 
@@ -215,6 +217,10 @@ impl Connector for Rest {
         Statement { created_from_updated: "`created` of the operation, else status 201", cannot }
     }
 
+    fn reads(&self, object: &str) -> bool {
+        self.definition.reads(object)
+    }
+
     fn repeat(&self, object: &str, mode: Mode) -> Repeat {
         let Some(object) = self.definition.objects.get(object) else { return Repeat::Person };
         match mode {
@@ -335,11 +341,12 @@ impl Connector for Rest {
         matches!(Answer::of(&self.definition, reply, Call::Read), Answer::Refused(failure) if failure.class == Class::Auth && reply.status == 401)
     }
 
-    fn usage(&self, reply: &Reply) -> Option<Usage> {
-        let limits = self.definition.limits.as_ref()?;
+    fn usage(&self, reply: &Reply) -> Vec<Usage> {
+        let Some(limits) = &self.definition.limits else { return Vec::new() };
         let told = |name: &str| reply.header(name)?.trim().parse::<u64>().ok();
-        let limit = told(&limits.limit)?;
-        Some(Usage { used: limit.saturating_sub(told(&limits.remaining)?), limit })
+        let (Some(limit), Some(left)) = (told(&limits.limit), told(&limits.remaining)) else { return Vec::new() };
+        let used = limit.saturating_sub(left);
+        vec![if limits.per == DAY { Usage::day(used, limit) } else { Usage::burst(used, limit, limits.per) }]
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
+use model::quota::Day;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
 
 use super::compile::{Compiler, key};
@@ -12,6 +13,9 @@ use super::problem::{Finding, closest, listed};
 use super::secret::{SecretRef, TextRef};
 use super::tree::Step;
 use super::{Destination, read, rest, section};
+
+/// With a larger reserve, replays and catching up would hardly ever go.
+const RESERVE_MAX: u8 = 90;
 
 /// Every destination by name; `None` where something was wrong with it.
 pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
@@ -36,11 +40,13 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     // Without a known kind, objects are checked as those of the one there is.
     let objects = super::route::objects(to, &path, kind.unwrap_or(Kind::Salesforce).as_str(), adopt);
     let section = section?;
-    let mut objects = objects?;
-    let rest = rest::definition(to, &path, name, kind, section.rest.as_ref(), &mut objects)?;
+    let rest = objects.as_ref().and_then(|objects| rest::definition(to, &path, name, kind, section.rest.as_ref(), objects));
     let auth = auth(to, &path, &section.auth);
     let policy = policy(to, &path, kind, &section);
-    let complete = kind.is_some() && auth.is_some();
+    let complete = kind.is_some() && auth.is_some() && rest.is_some();
+    let rest = rest.flatten();
+    // Without its description, such a destination cannot be checked as what it is.
+    let kind = kind.filter(|kind| rest.is_some() || *kind != Kind::Rest);
     // The address is checked even where kind or credentials are wrong, with others in their place.
     let (kind, auth, api_version) = match (kind, auth) {
         (Some(kind), Some(auth)) => (kind, auth, section.api_version),
@@ -69,7 +75,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
         to.wrong(&[path[0].clone(), path[1].clone(), at], Finding::new(found, "", "correct this setting"));
         return None;
     }
-    complete.then_some(Destination { settings, policy: policy?, objects })
+    complete.then_some(Destination { settings, policy: policy?, objects: objects? })
 }
 
 fn stand_in(kind: Kind) -> connect::Auth {
@@ -226,10 +232,14 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
             schedule
         }
     };
+    let (daily, day) = daily(to, path, &section.quota)?;
     let schedule = schedule.filter(|_| holds)?;
     Some(Policy {
         calls,
         per,
+        daily,
+        day,
+        reserve: section.quota.reserve,
         concurrency: section.quota.concurrency,
         call_timeout: section.call_timeout.0,
         late_window: section.late_window.0,
@@ -242,4 +252,27 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
         crm_trust: section.crm_trust,
         update_only_wait: section.update_only_wait.0,
     })
+}
+
+/// The day's budget: `None` if something of it is wrong.
+pub fn daily(to: &mut Compiler<'_>, path: &[Step], quota: &section::Quota) -> Option<(Option<u64>, Day)> {
+    let mut wrong = |name: &str, found: String, expected: &str, remedy: &str| {
+        to.wrong(&[path, &[key("quota"), key(name)]].concat(), Finding::new(found, expected, remedy));
+    };
+    let bounds = "stay within these bounds";
+    let beyond = quota.daily.filter(|daily| !(1..=1_000_000_000).contains(daily));
+    if let Some(daily) = beyond {
+        wrong("daily", daily.to_string(), "a number from 1 to 1000000000", bounds);
+    }
+    let fits = quota.reserve <= RESERVE_MAX;
+    if !fits {
+        wrong("reserve", quota.reserve.to_string(), "a share in percent from 0 to 90", bounds);
+    }
+    let day = Day::parse(&quota.day);
+    if day.is_none() {
+        let remedy = "HubSpot's day ends at midnight in the account's time zone, Salesforce's is `rolling`";
+        wrong("day", format!("`{}`", quota.day), "`rolling`, or a time zone such as `UTC` or `Europe/Berlin`", remedy);
+    }
+    let day = day.filter(|_| beyond.is_none() && fits)?;
+    Some((quota.daily, day))
 }

@@ -10,6 +10,7 @@ use model::source::Source;
 use serde::Deserialize;
 
 use super::compile::{Compiler, key};
+use super::destination::daily;
 use super::problem::{Finding, closest, listed};
 use super::secret::{SecretRef, TextRef};
 use super::section::{Breaker, Quota, Span};
@@ -111,7 +112,7 @@ pub fn fetch(to: &mut Compiler<'_>, path: &[Step], source: &Source) -> Option<(O
             SettingsError::Auth(text) if text.contains("token_url") => ("token_url", text.clone()),
             SettingsError::Auth(text) => ("token", text.clone()),
             SettingsError::ApiVersion(text) => ("version", text.clone()),
-            SettingsError::Accounts(text) => ("accounts", text.clone()),
+            SettingsError::Accounts(text) | SettingsError::Rest(text) => ("accounts", text.clone()),
             SettingsError::CallTimeout => ("call_timeout", "a span out of bounds".to_owned()),
             SettingsError::Tls(_) => ("base_url", error.to_string()),
         };
@@ -235,6 +236,8 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
             to.wrong(&[at, below.as_slice()].concat(), Finding::new(found, expected, "stay within these bounds"));
         }
     };
+    let unsaid = Quota::default();
+    let quota = section.quota.as_ref().unwrap_or(&unsaid);
     let (calls, per, concurrency) = match &section.quota {
         Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.map_or(Policy::default().per, |per| per.0), quota.concurrency),
         None => (CALLS, Duration::from_secs(1), CONCURRENCY),
@@ -264,10 +267,14 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
             schedule
         }
     };
+    let (daily, day) = daily(to, at, quota)?;
     let schedule = schedule.filter(|_| to.problems.len() == before)?;
     Some(Policy {
         calls,
         per,
+        daily,
+        day,
+        reserve: quota.reserve,
         concurrency,
         call_timeout,
         // Reading leaves nothing behind that could still land.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use connect::Kind;
 use connect::crm::rest::{Definition, ObjectDefinition, ObjectNames, Target};
-use model::destination::{Adopt, Policy};
-use model::route::{Objects, RouteDef};
+use model::destination::Policy;
+use model::event::Mode;
+use model::route::{Objects, OnDelete, RouteDef};
 
 use super::compile::{Compiler, key};
 use super::problem::Finding;
@@ -22,7 +23,7 @@ pub fn definition(
     name: &str,
     kind: Option<Kind>,
     target: Option<&Target>,
-    objects: &mut Objects,
+    objects: &Objects,
 ) -> Option<Option<Arc<Definition>>> {
     let described = described(to, path, objects);
     match (kind, target) {
@@ -36,7 +37,8 @@ pub fn definition(
             }
             None
         }
-        (_, target) => {
+        (None, _) => None,
+        (Some(_), target) => {
             let mut odd: Vec<Vec<Step>> = target.map(|_| vec![key("rest")]).into_iter().collect();
             odd.extend(described?.into_keys().map(|object| vec![key("objects"), key(object), key("rest")]));
             for below in &odd {
@@ -69,27 +71,14 @@ fn compiled(
     name: &str,
     target: &Target,
     described: BTreeMap<String, ObjectDefinition>,
-    objects: &mut Objects,
+    objects: &Objects,
 ) -> Option<Arc<Definition>> {
     let names = objects.iter().map(|(object, plan)| {
         let fields = plan.field_names().map(str::to_owned).collect();
         (object.clone(), ObjectNames { rest: described.get(object), key_field: &plan.key_field, fields })
     });
     match Definition::compile(name, target, &names.collect()) {
-        Ok(definition) => {
-            for (object, plan) in objects.iter_mut().filter(|(object, _)| !definition.reads(object)) {
-                if to.root.at(&[path, &[key("objects"), key(object), key("adopt")]].concat()).is_some() && plan.adopt == Adopt::Read {
-                    let finding = Finding::new(
-                        "`read`",
-                        "`overwrite`, because nothing says how this object is read",
-                        "describe a `read`, or remove this key",
-                    );
-                    to.wrong(&[path, &[key("objects"), key(object), key("adopt")]].concat(), finding);
-                }
-                plan.adopt = Adopt::Overwrite;
-            }
-            Some(Arc::new(definition))
-        }
+        Ok(definition) => Some(Arc::new(definition)),
         Err(problems) => {
             to.models(path, problems);
             None
@@ -101,10 +90,14 @@ fn compiled(
 pub fn routes(to: &mut Compiler<'_>, routes: &[RouteDef], destinations: &BTreeMap<String, Option<Destination>>) {
     for (index, route) in routes.iter().enumerate() {
         let held = destinations.get(&route.to).and_then(Option::as_ref).and_then(|held| held.settings.rest.as_ref());
-        let Some(lacking) = held.and_then(|definition| definition.lacks(&route.object, route.mode)) else { continue };
-        let found = format!("`{}`, which `{}` of `{}` cannot do", route.mode.as_str(), route.object, route.to);
-        let remedy = format!("describe {lacking} under `destinations.{}.objects.{}.rest`, or take another mode", route.to, route.object);
-        to.wrong(&[key("routes"), Step::Index(index), key("mode")], Finding::new(found, "", remedy));
+        let deletes = (route.on_delete == OnDelete::Delete).then_some(("on_delete", Mode::Delete));
+        for (at, mode) in [("mode", route.mode)].into_iter().chain(deletes) {
+            let Some(lacking) = held.and_then(|definition| definition.lacks(&route.object, mode)) else { continue };
+            let found = format!("`{}`, which `{}` of `{}` cannot do", mode.as_str(), route.object, route.to);
+            let remedy =
+                format!("describe {lacking} under `destinations.{}.objects.{}.rest`, or write something else", route.to, route.object);
+            to.wrong(&[key("routes"), Step::Index(index), key(at)], Finding::new(found, "", remedy));
+        }
     }
 }
 

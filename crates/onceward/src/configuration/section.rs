@@ -303,13 +303,17 @@ pub struct Quota {
     pub calls: Option<u32>,
     /// In the time that goes with the kind's own calls, unless it is told.
     pub per: Option<Span>,
+    /// As many as the CRM tells, unless it is told.
+    pub daily: Option<u64>,
+    pub day: String,
+    pub reserve: u8,
     pub concurrency: u32,
 }
 
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self { calls: None, per: None, concurrency: policy.concurrency }
+        Self { calls: None, per: None, daily: None, day: "rolling".to_owned(), reserve: policy.reserve, concurrency: policy.concurrency }
     }
 }
 

@@ -19,7 +19,7 @@ fn a_person_is_created_found_by_search_after_a_while_and_changed_by_id() {
     let (status, made) = crm.ask("POST", "/api/v2/persons", &person);
     assert_eq!((status, made["success"].as_bool(), made["data"]["id"].as_u64()), (201, Some(true), Some(1)));
     let search = format!("{SEARCH}k-1");
-    assert_eq!(ids(&crm.ask("GET", &search, &Value::Null).1), [], "the index lags behind");
+    assert!(ids(&crm.ask("GET", &search, &Value::Null).1).is_empty(), "the index lags behind");
     crm.wait(2);
     assert_eq!(ids(&crm.ask("GET", &search, &Value::Null).1), [1], "without regard to case");
     assert_eq!(crm.ask("GET", "/api/v2/persons/1", &Value::Null).1["data"]["custom_fields"][KEY], "K-1");

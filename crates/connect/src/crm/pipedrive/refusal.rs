@@ -12,7 +12,7 @@ use crate::{Reply, WriteRecord};
 /// What is left of the day's budget of tokens.
 pub(super) const DAILY_LEFT: &str = "x-daily-ratelimit-token-remaining";
 /// The window of the burst limit.
-const BURST: Duration = Duration::from_secs(2);
+pub(super) const BURST: Duration = Duration::from_secs(2);
 /// How long to wait where nobody says how long: the day's budget comes back at a midnight that is not told, and a plan is changed by a person.
 const LONG: Duration = Duration::from_secs(3_600);
 /// Flooding is answered by the edge, which forgets after a while.

@@ -392,7 +392,7 @@ impl Checking {
     fn limits(&mut self, limits: &spelled::QuotaHeaders) -> Option<Limits> {
         let per = match &limits.per {
             Some(text) => self.span("rest.limits.per", text)?,
-            None => Duration::from_secs(86_400),
+            None => super::DAY,
         };
         let name = |name: &String| name.to_ascii_lowercase();
         Some(Limits { limit: name(&limits.limit), remaining: name(&limits.remaining), reset: limits.reset.as_ref().map(name), per })

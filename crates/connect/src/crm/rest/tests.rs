@@ -417,5 +417,7 @@ fn credentials_go_where_the_api_looks_for_them() {
     assert!(erp.expired(&reply(401, json!({}))) && !erp.expired(&reply(403, json!({}))));
     let mut told = reply(200, json!({}));
     told.headers.extend([("x-limit".to_owned(), "60".to_owned()), ("x-left".to_owned(), "58".to_owned())]);
-    assert_eq!(erp.usage(&told), Some(Usage { used: 2, limit: 60 }));
+    assert_eq!(erp.usage(&told), [Usage::burst(2, 60, Duration::from_secs(60))]);
+    assert_eq!(erp.usage(&reply(200, json!({}))), []);
+    assert!(erp.reads("Invoice") && !erp.reads("Note"));
 }
