@@ -5,6 +5,7 @@
 //! with nothing goes to a person.
 
 mod answer;
+mod check;
 mod definition;
 mod spelled;
 mod template;

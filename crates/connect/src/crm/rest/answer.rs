@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::event::Mode;
-use model::{Class, Failure, Scope};
+use model::{Class, Failure, Scope, Time};
 use serde_json::Value;
 
-use super::definition::{Batch, Definition, Meaning, Operation, Read, told_at};
+use super::definition::{Batch, Definition, Meaning, Operation, Read};
 use super::{Rest, unclear};
 use crate::crm::refusal::{Call, ambiguous, by_status, garbage, missing, placed};
-use crate::crm::same::id_of;
+use crate::crm::same::{id_of, instant};
 use crate::{Connector as _, Outcome, Present, ReadBatch, Reply, Sought, WriteBatch, WriteRecord, Written};
 
 /// Names of fields that are believed of one refusal.
@@ -351,4 +351,16 @@ fn held(read: &Read, batch: &ReadBatch, row: &Value, crm_id: String) -> Present 
     };
     let fields = batch.fields.iter().map(|field| (field.clone(), value(field).unwrap_or_default())).collect();
     Present { crm_id, fields, modified_at: read.modified_at.as_ref().and_then(|pointer| told_at(pointer.get(row)?)) }
+}
+
+/// When a record was changed, in whichever of the usual forms it is told.
+fn told_at(value: &Value) -> Option<Time> {
+    match value {
+        Value::String(text) => instant(text),
+        // Seconds until the year 2286, milliseconds after 1970-04-26.
+        Value::Number(number) => {
+            number.as_i64().filter(|at| *at > 0).map(|at| if at < 10_000_000_000 { Time::from_seconds(at) } else { Time::from_millis(at) })
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
