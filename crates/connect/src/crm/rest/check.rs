@@ -39,7 +39,7 @@ pub(super) struct Checking {
 }
 
 impl Checking {
-    fn wrong(&mut self, key: &str, message: impl Into<String>, remedy: &str) {
+    pub fn wrong(&mut self, key: &str, message: impl Into<String>, remedy: &str) {
         self.problems.push(Problem::new(key, message, remedy));
     }
 
