@@ -1,5 +1,6 @@
 //! One client for all connectors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{CallId, Class, Failure, Scope, Time};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub call_timeout: Option<Duration>,
     /// Lets the base URL's name stand for addresses of a private network.
     pub allow_private: bool,
+    /// How the API is spoken to, where the configuration says it.
+    pub rest: Option<Arc<crm::rest::Definition>>,
 }
 
 impl Settings {
@@ -55,6 +58,7 @@ impl Settings {
             api_version: None,
             call_timeout: None,
             allow_private: false,
+            rest: None,
         }
     }
 }
@@ -74,6 +78,9 @@ pub enum SettingsError {
     /// What a vendor's client is to list or read is too much, or is malformed.
     #[error("accounts: {0}")]
     Accounts(String),
+    /// An API is not described, or not as it must be.
+    #[error("rest: {0}")]
+    Rest(String),
     /// The timeout is out of bounds.
     #[error("call_timeout: write a span from 1s to 10m")]
     CallTimeout,

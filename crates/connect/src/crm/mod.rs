@@ -1,19 +1,27 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
+pub mod agiled;
 pub mod attio;
 pub mod hubspot;
 pub mod odoo;
+pub mod pipedrive;
 mod refusal;
+pub mod rest;
 pub mod salesforce;
 mod same;
 pub mod twenty;
 
+use std::time::Duration;
+
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
+pub use agiled::Agiled;
 pub use attio::Attio;
 pub use hubspot::Hubspot;
 pub use odoo::Odoo;
+pub use pipedrive::Pipedrive;
+pub use rest::Rest;
 pub use salesforce::Salesforce;
 pub use twenty::Twenty;
 
@@ -39,7 +47,7 @@ macro_rules! kinds {
                 match self { $(Self::$name => $module::TAKES,)* }
             }
 
-            /// How many calls a second it bears of anybody.
+            /// How many calls it bears of anybody, in the time of [`Kind::per`].
             pub const fn calls(self) -> u32 {
                 match self { $(Self::$name => $module::CALLS,)* }
             }
@@ -63,22 +71,34 @@ kinds! {
     Twenty = "twenty" in twenty;
     /// Odoo.
     Odoo = "odoo" in odoo;
+    /// Pipedrive.
+    Pipedrive = "pipedrive" in pipedrive;
+    /// Agiled.
+    Agiled = "agiled" in agiled;
+    /// Any REST API that the configuration describes.
+    Rest = "rest" in rest;
 }
 
 impl Kind {
-    /// Reads the word back.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    /// In which time [`Kind::calls`] are borne.
+    pub const fn per(self) -> Duration {
+        if matches!(self, Self::Agiled) { agiled::PER } else { Duration::from_secs(1) }
     }
 
     /// Whether a text may be the name of one of its objects or fields: the usual ones ([`crate::valid_name`]), and what else it writes names with.
-    pub fn takes_name(self, text: &str) -> bool {
-        let own = match self.as_str() {
-            "attio" => attio::is_name(text),
-            "twenty" => twenty::is_name(text),
-            "odoo" => odoo::is_name(text),
-            _ => false,
+    pub fn allows(self, name: &str) -> bool {
+        let own = match self {
+            Self::Attio => attio::is_name(name),
+            Self::Twenty => twenty::is_name(name),
+            Self::Odoo => odoo::is_name(name),
+            Self::Pipedrive => pipedrive::is_custom(name),
+            Self::Salesforce | Self::Hubspot | Self::Agiled | Self::Rest => false,
         };
-        own || crate::valid_name(text)
+        own || crate::valid_name(name)
+    }
+
+    /// Reads the word back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
 }

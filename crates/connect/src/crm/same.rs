@@ -61,6 +61,16 @@ pub(crate) fn instant(text: &str) -> Option<Time> {
     Time::parse_rfc3339(text).or_else(bare)
 }
 
+/// An id as a text, whichever way it came.
+pub(crate) fn id_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+    .filter(|id| !id.is_empty() && id.len() <= 255)
+}
+
 /// The digits of an international number.
 fn phone(text: &str) -> Option<String> {
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();

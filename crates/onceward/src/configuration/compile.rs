@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{Finding, Place, Problems, listed};
 use super::secret::{EndingSecretRef, SecretRef};
 use super::tree::{Node, Step, Value, dotted, unknown_key};
-use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, fetch, ledger, read, route, section};
+use super::{AdminToken, Configuration, Environment, Listen, Retention, SourceOf, destination, fetch, ledger, read, rest, route, section};
 
 /// Fewest bytes of a token for the admin listener.
 pub const TOKEN_BYTES_MIN: usize = 24;
@@ -117,7 +117,9 @@ pub fn configuration(table: BTreeMap<String, Node>, environment: &Environment, p
     let routed = route::definitions(to);
     let routes = route::compile(to, routed.as_deref().unwrap_or_default(), &destinations);
     let routed = routed?;
-    let warnings = route::warnings(&sources, &destinations, &routed);
+    rest::routes(to, &routed, &destinations);
+    let mut warnings = route::warnings(&sources, &destinations, &routed);
+    warnings.extend(rest::warnings(&destinations));
     Some(Configuration {
         ledger: ledger?,
         queue: queue?,

@@ -13,7 +13,7 @@ use super::compile::{Compiler, key};
 use super::problem::{Finding, closest, listed};
 use super::secret::{SecretRef, TextRef};
 use super::tree::Step;
-use super::{Destination, read, section};
+use super::{Destination, read, rest, section};
 
 /// With a larger reserve, replays and catching up would hardly ever go.
 const RESERVE_MAX: u8 = 90;
@@ -43,10 +43,14 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     // Without a known kind, objects are checked as those of the one there is.
     let objects = super::route::objects(to, &path, kind.unwrap_or(Kind::Salesforce).as_str(), adopt);
     let section = section?;
+    let rest = objects.as_ref().and_then(|objects| rest::definition(to, &path, name, kind, section.rest.as_ref(), objects));
     let auth = auth(to, &path, &section.auth);
     let policy = policy(to, &path, kind, &section);
     let reconcile = reconcile(to, &path, &section.reconcile);
-    let complete = kind.is_some() && auth.is_some();
+    let complete = kind.is_some() && auth.is_some() && rest.is_some();
+    let rest = rest.flatten();
+    // Without its description, such a destination cannot be checked as what it is.
+    let kind = kind.filter(|kind| rest.is_some() || *kind != Kind::Rest);
     // The address is checked even where kind or credentials are wrong, with others in their place.
     let (kind, auth, api_version) = match (kind, auth) {
         (Some(kind), Some(auth)) => (kind, auth, section.api_version),
@@ -60,6 +64,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
         api_version,
         call_timeout: Some(section.call_timeout.0),
         allow_private: section.allow_private,
+        rest,
         ..connect::Settings::new(kind, section.base_url, auth)
     };
     if let Err(error) = Client::http(settings.clone()) {
@@ -68,6 +73,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
             SettingsError::Auth(text) => (key("auth"), text.clone()),
             SettingsError::ApiVersion(text) => (key("api_version"), text.clone()),
             SettingsError::Accounts(text) => (key("accounts"), text.clone()),
+            SettingsError::Rest(text) => (key("rest"), text.clone()),
             SettingsError::CallTimeout => (key("call_timeout"), "a span out of bounds".to_owned()),
             SettingsError::Tls(_) => (key("base_url"), error.to_string()),
         };
@@ -209,6 +215,13 @@ fn auth(to: &mut Compiler<'_>, path: &[Step], auth: &section::Auth) -> Option<co
 }
 
 fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &section::Destination) -> Option<Policy> {
+    let usual = || kind.map_or(Policy::default().per, Kind::per);
+    let per = match (section.quota.per, section.quota.calls) {
+        (Some(per), _) => per.0,
+        (None, None) => usual(),
+        // Whoever counts calls without a time counts them a second.
+        (None, Some(_)) => Policy::default().per,
+    };
     let calls = section.quota.calls.unwrap_or_else(|| kind.map_or(Policy::default().calls, Kind::calls));
     let mut holds = true;
     let mut bounded = |keys: &[&str], fits: bool, found: String, expected: &str| {
@@ -230,7 +243,7 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
         let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
         bounded(keys, (least..=most).contains(&value), format!("{value:?}"), &format!("a span from {least:?} to {most:?}"));
     };
-    span(&["quota", "per"], section.quota.per.0, 1, 86_400);
+    span(&["quota", "per"], per, 1, 86_400);
     span(&["call_timeout"], section.call_timeout.0, 1, 600);
     span(&["late_window"], section.late_window.0, 0, 86_400);
     span(&["update_only_wait"], section.update_only_wait.0, 0, 7 * 86_400);
@@ -250,7 +263,7 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
     let schedule = schedule.filter(|_| holds)?;
     Some(Policy {
         calls,
-        per: section.quota.per.0,
+        per,
         daily,
         day,
         reserve: section.quota.reserve,

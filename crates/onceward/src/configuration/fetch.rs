@@ -112,7 +112,7 @@ pub fn fetch(to: &mut Compiler<'_>, path: &[Step], source: &Source) -> Option<(O
             SettingsError::Auth(text) if text.contains("token_url") => ("token_url", text.clone()),
             SettingsError::Auth(text) => ("token", text.clone()),
             SettingsError::ApiVersion(text) => ("version", text.clone()),
-            SettingsError::Accounts(text) => ("accounts", text.clone()),
+            SettingsError::Accounts(text) | SettingsError::Rest(text) => ("accounts", text.clone()),
             SettingsError::CallTimeout => ("call_timeout", "a span out of bounds".to_owned()),
             SettingsError::Tls(_) => ("base_url", error.to_string()),
         };
@@ -239,7 +239,7 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
     let unsaid = Quota::default();
     let quota = section.quota.as_ref().unwrap_or(&unsaid);
     let (calls, per, concurrency) = match &section.quota {
-        Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.0, quota.concurrency),
+        Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.map_or(Policy::default().per, |per| per.0), quota.concurrency),
         None => (CALLS, Duration::from_secs(1), CONCURRENCY),
     };
     let call_timeout = section.call_timeout.map_or(CALL_TIMEOUT, |span| span.0);

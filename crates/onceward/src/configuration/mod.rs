@@ -9,6 +9,7 @@ mod destination;
 mod fetch;
 mod ledger;
 mod read;
+mod rest;
 mod route;
 mod secret;
 mod section;

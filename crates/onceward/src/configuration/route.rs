@@ -27,8 +27,9 @@ pub fn objects(to: &mut Compiler<'_>, path: &[Step], connector: &str, adopt: Ado
 fn object(to: &mut Compiler<'_>, path: &[Step], name: &str, connector: &str, adopt: Adopt) -> Option<ObjectPlan> {
     let path = [path, &[key(name)]].concat();
     let node = to.root.at(&path)?.clone();
+    let valid = |name: &str| connect::Kind::parse(connector).map_or_else(|| connect::valid_name(name), |kind| kind.allows(name));
     for (at, name) in names(&node.value, name) {
-        if !connect::Kind::parse(connector).is_some_and(|kind| kind.takes_name(&name)) {
+        if !valid(&name) {
             let expected = "a letter, then letters, digits and `_`, at most 80 in all";
             let finding =
                 Finding::new(format!("the name `{name}`"), expected, "use the CRM's API name of the object or field, not its label");
@@ -36,7 +37,7 @@ fn object(to: &mut Compiler<'_>, path: &[Step], name: &str, connector: &str, ado
         }
     }
     let before = to.problems.len();
-    let mut def: ObjectDef = read::section(&node, &path, &[], to.problems)?;
+    let mut def: ObjectDef = read::section(&node, &path, &["rest"], to.problems)?;
     if to.problems.len() > before {
         return None;
     }
@@ -139,10 +140,10 @@ pub fn warnings(
     }
     for (name, destination) in destinations.iter().filter_map(|(name, destination)| Some((name, destination.as_ref()?))) {
         for (object, plan) in &destination.objects {
-            warnings.extend(weak_key(destination.settings.kind, object, &plan.key_field).map(|message| Warning {
+            warnings.extend(weak_key(destination.settings.kind, object, &plan.key_field).map(|(message, remedy)| Warning {
                 key: format!("destinations.{name}.objects.{object}.key"),
                 message,
-                remedy: "create a text property with \"unique value\" in HubSpot, such as `crm_ext_id`, and name it here".to_owned(),
+                remedy: remedy.to_owned(),
             }));
         }
     }
@@ -153,14 +154,23 @@ pub fn warnings(
     warnings
 }
 
-/// Why a field of a standard object is a bad key, where that is known without asking the CRM.
-fn weak_key(kind: connect::Kind, object: &str, field: &str) -> Option<String> {
-    match (kind.as_str(), object, field) {
-        ("hubspot", _, "email") => {
-            Some("HubSpot supports no partial upserts by `email`, and whoever changes their address becomes somebody else".to_owned())
+/// Why a field of a standard object is a bad key, where that is known without asking the CRM, and what to take instead.
+fn weak_key(kind: connect::Kind, object: &str, field: &str) -> Option<(String, &'static str)> {
+    let property = "create a text property with \"unique value\" in HubSpot, such as `crm_ext_id`, and name it here";
+    if kind == connect::Kind::Agiled && (object, field) != ("contacts", "email") {
+        let message = format!("that Agiled looks `{object}` up by `{field}` is not documented; contacts are, by `email`");
+        return Some((message, "write contacts, with `key = { field = \"email\", from = \"identity.email\" }`"));
+    }
+    if kind != connect::Kind::Hubspot {
+        return None;
+    }
+    match (object, field) {
+        (_, "email") => {
+            let message = "HubSpot supports no partial upserts by `email`, and whoever changes their address becomes somebody else";
+            Some((message.to_owned(), property))
         }
-        ("hubspot", "companies", "domain" | "name") | ("hubspot", "deals", "dealname") => {
-            Some(format!("`{field}` is not unique in HubSpot, which refuses every write by it"))
+        ("companies", "domain" | "name") | ("deals", "dealname") => {
+            Some((format!("`{field}` is not unique in HubSpot, which refuses every write by it"), property))
         }
         _ => None,
     }

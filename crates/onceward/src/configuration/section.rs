@@ -221,6 +221,8 @@ pub struct Destination {
     #[serde(default)]
     pub allow_private: bool,
     #[serde(default)]
+    pub rest: Option<connect::crm::rest::Target>,
+    #[serde(default)]
     pub quota: Quota,
     #[serde(default = "call_timeout")]
     pub call_timeout: Span,
@@ -320,7 +322,8 @@ pub enum AuthKind {
 pub struct Quota {
     /// As many as the kind of CRM bears, unless it is told.
     pub calls: Option<u32>,
-    pub per: Span,
+    /// In the time that goes with the kind's own calls, unless it is told.
+    pub per: Option<Span>,
     /// As many as the CRM tells, unless it is told.
     pub daily: Option<u64>,
     pub day: String,
@@ -331,14 +334,7 @@ pub struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self {
-            calls: None,
-            per: Span(policy.per),
-            daily: None,
-            day: "rolling".to_owned(),
-            reserve: policy.reserve,
-            concurrency: policy.concurrency,
-        }
+        Self { calls: None, per: None, daily: None, day: "rolling".to_owned(), reserve: policy.reserve, concurrency: policy.concurrency }
     }
 }
 

@@ -18,6 +18,7 @@ fn named() -> Environment {
         ("SF_ID", "client-id"),
         ("SF_SECRET", "client-secret"),
         ("HUBSPOT_TOKEN", "pat-eu1-0123"),
+        ("ERP_TOKEN", "erp-token-0123"),
     ])
 }
 
@@ -114,6 +115,10 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         ("[destinations.salesforce.breaker]", 0),
         ("[destinations.salesforce.reconcile]", 0),
         ("[destinations.salesforce.objects.Lead]", 0),
+        ("[destinations.erp.rest]", 0),
+        ("[destinations.erp.rest.errors]", 0),
+        ("[destinations.erp.objects.Invoice.rest]", 0),
+        ("[destinations.erp.objects.Invoice.rest.read]", 0),
         ("[[routes]]", 0),
     ] {
         let at = bogus.match_indices(after).nth(heading).unwrap().0;
@@ -124,10 +129,14 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         .replace("email       = { from = \"email\"", "email       = { no-such-key = 1, from = \"email\"")
         .replace("LeadSource = { const", "LeadSource = { no-such-key = 1, const")
         .replace("auth     = { kind", "auth     = { no-such-key = 1, kind")
+        .replace("create = { path", "create = { no-such-key = 1, path")
+        .replace("batch = { size", "batch = { no-such-key = 1, size")
+        .replace("limits  = { limit", "limits  = { no-such-key = 1, limit")
+        .replace("ok       = { at", "ok       = { no-such-key = 1, at")
         .replace("signature     = { algorithm", "signature     = { no-such-key = 1, algorithm");
     let problems = parse("onceward.toml", &bogus, &named()).unwrap_err();
     let unknown: Vec<&Problem> = problems.iter().filter(|problem| problem.found.contains("no-such-key")).collect();
-    assert_eq!(unknown.len(), 21, "{}", said(&problems));
+    assert_eq!(unknown.len(), 29, "{}", said(&problems));
     // The whole vocabulary of signatures is in the model's documentation; the file shows one scheme.
     for problem in unknown.iter().filter(|problem| !problem.key.contains(".signature.")) {
         for known in problem.expected.split('`').skip(1).step_by(2) {
@@ -504,4 +513,76 @@ fn reconciling_goes_by_itself_unless_it_is_switched_off() {
         let problems = with(more).unwrap_err();
         assert_eq!(problems[0].key, format!("destinations.salesforce.reconcile.{key}"), "{more}");
     }
+}
+
+/// A described destination, in what a whole file needs besides; `more` follows its object.
+fn with_erp(rest: &str, object: &str, more: &str) -> Result<Configuration, Vec<Problem>> {
+    let whole = format!(
+        "[encryption]\nkeys = [{{ env = \"ONCEWARD_KEY\" }}]\n[sources.shop]\npreset = \"stripe\"\nsecrets = [{{ env = \"STRIPE_SECRET\" }}]\n\
+         [destinations.erp]\nkind = \"rest\"\nbase_url = \"https://erp.example.com\"\nauth = {{ kind = \"bearer\", token = {{ env = \"ERP_TOKEN\" }} }}\n\
+         {rest}\n[destinations.erp.objects.Invoice]\nkey = {{ field = \"number\" }}\nfields = {{ total = \"amount\" }}\n{object}\n\
+         [[routes]]\nto = \"erp\"\nobject = \"Invoice\"\n{more}"
+    );
+    parse("onceward.toml", &whole, &named())
+}
+
+#[test]
+fn a_described_destination_is_compiled_with_what_may_follow_from_it() {
+    let rest = "[destinations.erp.rest]\nprobe = \"/me\"\nidempotency_life = \"30m\"";
+    let create = "rest.create = { path = \"/i\", idempotency = \"{key}\" }";
+    let held = with_erp(rest, create, "mode = \"create_only\"").unwrap_or_else(|problems| panic!("{}", said(&problems)));
+    assert_eq!(held.destinations["erp"].settings.kind, connect::Kind::Rest);
+    let short = held.warnings.iter().find(|warning| warning.key == "destinations.erp.rest.idempotency_life");
+    assert!(short.is_some_and(|warning| warning.message.contains("second one")), "{:?}", held.warnings);
+    let long = with_erp(&rest.replace("30m", "30d"), create, "mode = \"create_only\"").unwrap();
+    assert!(long.warnings.iter().all(|warning| !warning.key.contains("rest")), "{:?}", long.warnings);
+}
+
+#[test]
+fn what_is_wrong_with_a_description_is_said_with_its_place_and_a_remedy() {
+    let rest = "[destinations.erp.rest]\nprobe = \"/me\"";
+    let create = "rest.create = { path = \"/i\" }\nrest.read = { path = \"/i/{key}\" }";
+    let only = "mode = \"create_only\"";
+    for (rest, object, route, key, found) in [
+        ("", create, only, "destinations.erp.rest", "nothing"),
+        ("[destinations.erp.rest]\nprobe = \"me\"", create, only, "destinations.erp.rest.probe", "no path"),
+        ("[destinations.erp.rest]\nprobes = \"/me\"", create, only, "destinations.erp.rest.probes", "probes"),
+        (rest, "", only, "destinations.erp.objects.Invoice.rest", "missing"),
+        (rest, "rest.create = { path = \"/i\", bdy = 1 }", only, "destinations.erp.objects.Invoice.rest.create.bdy", "bdy"),
+        (rest, "rest.create = { path = \"/i/{no}\" }", only, "destinations.erp.objects.Invoice.rest.create.path", "no placeholder"),
+        (
+            rest,
+            "rest.create = { path = \"/i\", body = { a = \"{fields.vat}\" } }",
+            only,
+            "destinations.erp.objects.Invoice.rest.create.body",
+            "`vat` is not in",
+        ),
+        (rest, create, "", "routes[0].mode", "cannot do"),
+        (rest, create, "mode = \"create_only\"\non_delete = \"delete\"", "routes[0].on_delete", "`delete`"),
+    ] {
+        let problems = with_erp(rest, object, route).expect_err(key);
+        let problem = problems.iter().find(|problem| problem.key == key);
+        assert!(problem.is_some_and(|problem| problem.found.contains(found) && !problem.remedy.is_empty()), "{key}\n{}", said(&problems));
+    }
+    let hubspot = "[destinations.crm]\nkind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"\nauth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }\nrest = { probe = \"/\" }";
+    let problems = with_erp(&format!("{rest}\n{hubspot}"), create, only).unwrap_err();
+    assert!(problems.iter().any(|problem| problem.key == "destinations.crm.rest"), "{}", said(&problems));
+}
+
+#[test]
+fn the_names_and_the_pace_of_a_destination_are_its_crms() {
+    let of = |destination: &str| {
+        let whole = format!(
+            "[encryption]\nkeys = [{{ env = \"ONCEWARD_KEY\" }}]\n[destinations.crm]\n{destination}\nauth = {{ kind = \"bearer\", token = {{ env = \"HUBSPOT_TOKEN\" }} }}"
+        );
+        parse("onceward.toml", &whole, &named())
+    };
+    let object = "objects.contacts = { key = { field = \"email\", from = \"identity.email\" }, fields = { first_name = \"first_name\" } }";
+    let agiled = of(&format!("kind = \"agiled\"\nbase_url = \"https://api.example.com\"\n{object}")).unwrap();
+    let policy = &agiled.destinations["crm"].policy;
+    assert_eq!((policy.calls, policy.per.as_secs()), (30, 60));
+    let hash = "objects.persons = { key = { field = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b\" }, fields = { name = \"last_name\" } }";
+    assert!(of(&format!("kind = \"pipedrive\"\nbase_url = \"https://x.pipedrive.com\"\n{hash}")).is_ok());
+    let problems = of(&format!("kind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"\n{hash}")).unwrap_err();
+    assert!(problems[0].found.contains("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"), "{}", said(&problems));
 }

@@ -29,11 +29,14 @@ use serde_json::{Value, json};
 use crate::core::{Options, Touched};
 use crate::http::{HttpReply, HttpRequest, split};
 
+mod agiled;
 mod attio;
 mod meters;
 #[allow(dead_code, reason = "for the dialects that have a token endpoint")]
 mod oauth;
 mod odoo;
+mod pipedrive;
+mod rest_demo;
 mod shelf;
 mod twenty;
 
@@ -42,7 +45,14 @@ pub(crate) use oauth::Tokens;
 pub(crate) use shelf::{Shelf, World};
 
 /// Every dialect of this frame. A request goes to the first that owns its path.
-pub(crate) static DIALECTS: &[&dyn Dialect] = &[&attio::Attio, &twenty::Twenty, &odoo::Odoo];
+pub(crate) static DIALECTS: &[&dyn Dialect] = &[
+    &attio::Attio,
+    &twenty::Twenty,
+    &odoo::Odoo,
+    &pipedrive::Pipedrive,
+    &agiled::Agiled,
+    &rest_demo::RestDemo,
+];
 
 /// How one CRM speaks.
 pub(crate) trait Dialect: fmt::Debug + Sync {

@@ -1,12 +1,15 @@
 //! The sandbox as a client meets it: the dialect, the faults, its own surface, and real sockets.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by panicking")]
 
+mod agiled;
 mod attio;
 mod dialect;
 mod faults;
 mod hubspot;
 mod journal;
 mod odoo;
+mod pipedrive;
+mod rest_demo;
 mod socket;
 mod surface;
 mod tokens;
