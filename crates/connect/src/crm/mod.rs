@@ -1,14 +1,18 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
+pub mod dataverse;
 pub mod hubspot;
 mod refusal;
 pub mod salesforce;
+pub mod zoho;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
+pub use dataverse::Dataverse;
 pub use hubspot::Hubspot;
 pub use salesforce::Salesforce;
+pub use zoho::Zoho;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal in $module:ident;)*) => {
@@ -50,6 +54,10 @@ kinds! {
     Salesforce = "salesforce" in salesforce;
     /// HubSpot.
     Hubspot = "hubspot" in hubspot;
+    /// Microsoft Dataverse.
+    Dataverse = "dataverse" in dataverse;
+    /// Zoho CRM.
+    Zoho = "zoho" in zoho;
 }
 
 impl Kind {
