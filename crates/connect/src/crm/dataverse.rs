@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use self::address::{Address, addressable};
 use super::refusal::{garbage, placed};
+use super::same::same;
 use crate::{
     AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup,
     Statement, Usage, WriteBatch, WriteRecord, Written, valid_name,
@@ -124,7 +125,7 @@ impl Connector for Dataverse {
     }
 
     fn equal(&self, _field: &str, a: &Value, b: &Value) -> bool {
-        same(&shown(a), &shown(b))
+        same(&linked(a), &linked(b))
     }
 
     fn write_fits(&self, batch: &WriteBatch) -> usize {
@@ -258,14 +259,11 @@ fn bound(link: &Link) -> Result<String, Failure> {
     Ok(format!("/{}({by})", link.object))
 }
 
-/// A value as it is read back: a link is its parent's id, several choices are one text.
-fn shown(value: &Value) -> Value {
-    if let Some(link) = Link::of(value) {
-        return link.crm_id.map_or(Value::Null, Value::String);
-    }
-    match value.as_array() {
-        Some(choices) => Value::String(choices.iter().map(plain).collect::<Vec<_>>().join(",")),
-        None => value.clone(),
+/// A link is read back as its parent's id.
+fn linked(value: &Value) -> Value {
+    match Link::of(value) {
+        Some(Link { crm_id: Some(id), .. }) => shown(&Value::String(id)),
+        Some(_) | None => shown(value),
     }
 }
 
@@ -273,33 +271,16 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Equal as Dataverse stores it: texts without the blanks at their ends, line ends one kind, nothing and the empty text the same, numbers by
-/// value, moments to the second, e-mail addresses and ids without regard to case, choices in any order.
-fn same(a: &Value, b: &Value) -> bool {
-    let empty = |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
-    if empty(a) || empty(b) {
-        return empty(a) && empty(b);
+/// A value as Dataverse shows it: moments in whole seconds, ids in lower case, and several choices, which are one text there, as a list.
+fn shown(value: &Value) -> Value {
+    let Some(text) = value.as_str() else { return value.clone() };
+    let choices: Option<Vec<Value>> =
+        text.split(',').map(|part| part.trim().parse::<i64>().ok().map(|number| number.to_string().into())).collect();
+    match choices.filter(|choices| choices.len() > 1) {
+        Some(choices) => Value::Array(choices),
+        None if valid_id(text) => Value::String(text.to_ascii_lowercase()),
+        None => Time::parse_rfc3339(text).map_or_else(|| value.clone(), |at| Value::String(Time::from_seconds(at.seconds()).to_string())),
     }
-    if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
-        let (a, b) = (a.trim().replace("\r\n", "\n"), b.trim().replace("\r\n", "\n"));
-        let moments = || Some(Time::parse_rfc3339(&a)?.seconds() == Time::parse_rfc3339(&b)?.seconds());
-        let caseless = || (a.contains('@') || (valid_id(&a) && valid_id(&b))) && a.to_lowercase() == b.to_lowercase();
-        return a == b || moments() == Some(true) || caseless() || (numbers(&a).is_some() && numbers(&a) == numbers(&b));
-    }
-    if a.is_boolean() || b.is_boolean() {
-        return plain(a).trim().eq_ignore_ascii_case(plain(b).trim());
-    }
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-    if let (true, Some(a), Some(b)) = (a.is_number() || b.is_number(), number(a), number(b)) {
-        return a == b || (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs());
-    }
-    a == b
-}
-
-/// The choices of a multi-select column: at least two numbers with commas.
-fn numbers(text: &str) -> Option<BTreeSet<i64>> {
-    let numbers: Option<BTreeSet<i64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    numbers.filter(|numbers| numbers.len() > 1)
 }
 
 fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {

@@ -1,14 +1,17 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
+pub mod attio;
 pub mod dataverse;
 pub mod hubspot;
 mod refusal;
 pub mod salesforce;
+mod same;
 pub mod zoho;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
+pub use attio::Attio;
 pub use dataverse::Dataverse;
 pub use hubspot::Hubspot;
 pub use salesforce::Salesforce;
@@ -58,6 +61,8 @@ kinds! {
     Dataverse = "dataverse" in dataverse;
     /// Zoho CRM.
     Zoho = "zoho" in zoho;
+    /// Attio.
+    Attio = "attio" in attio;
 }
 
 impl Kind {

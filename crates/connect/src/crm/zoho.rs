@@ -18,6 +18,7 @@ use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
 use super::refusal::garbage;
+use super::same::same;
 use crate::auth::is_token;
 use crate::connector::last;
 use crate::wire::encode;
@@ -115,7 +116,7 @@ impl Connector for Zoho {
     }
 
     fn equal(&self, _field: &str, a: &Value, b: &Value) -> bool {
-        same(a, b)
+        same(&shown(a), &shown(b))
     }
 
     fn write_fits(&self, batch: &WriteBatch) -> usize {
@@ -281,7 +282,8 @@ fn fields_of(batch: &ReadBatch) -> String {
 /// One record of a write.
 fn spelled_record(batch: &WriteBatch, record: &WriteRecord) -> Result<Value, Failure> {
     let fields = record.fields.iter().filter(|(name, _)| **name != batch.key_field && *name != "id");
-    let mut spelled: Map<String, Value> = fields.map(|(name, value)| Ok((name.clone(), spelled(value)?))).collect::<Result<_, Failure>>()?;
+    let mut spelled: Map<String, Value> =
+        fields.map(|(name, value)| Ok((name.clone(), spelled(value)?))).collect::<Result<_, Failure>>()?;
     match (batch.mode, &record.crm_id) {
         (Mode::UpdateOnly, Some(id)) => _ = spelled.insert("id".to_owned(), json!(id)),
         (Mode::Upsert | Mode::CreateOnly | Mode::UpdateOnly | Mode::Delete, _) => {
@@ -311,49 +313,16 @@ fn spelled(value: &Value) -> Result<Value, Failure> {
     })
 }
 
-/// Equal as Zoho stores it: texts trimmed, line ends one kind, nothing and the empty text or list the same, numbers by value, moments to the
-/// second, e-mail addresses without regard to case, choices in any order, and a link by its parent's id.
-fn same(a: &Value, b: &Value) -> bool {
-    let (a, b) = (shown(a), shown(b));
-    let empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.trim().is_empty(),
-        Value::Array(entries) => entries.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    };
-    if empty(&a) || empty(&b) {
-        return empty(&a) && empty(&b);
-    }
-    if let (Some(a), Some(b)) = (a.as_array(), b.as_array()) {
-        let set = |entries: &[Value]| entries.iter().map(|entry| plain(entry).trim().to_owned()).collect::<BTreeSet<_>>();
-        return set(a) == set(b);
-    }
-    if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
-        let (a, b) = (a.trim().replace("\r\n", "\n"), b.trim().replace("\r\n", "\n"));
-        let moments = || Some(Time::parse_rfc3339(&a)?.seconds() == Time::parse_rfc3339(&b)?.seconds());
-        let mail = || a.contains('@') && a.to_lowercase() == b.to_lowercase();
-        return a == b || moments() == Some(true) || mail();
-    }
-    if a.is_boolean() || b.is_boolean() {
-        return plain(&a).trim().eq_ignore_ascii_case(plain(&b).trim());
-    }
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-    if let (true, Some(a), Some(b)) = (a.is_number() || b.is_number(), number(&a), number(&b)) {
-        return a == b || (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs());
-    }
-    a == b
-}
-
-/// A link, ours or theirs (`{"name": "Example", "id": "7244"}`), is its parent's id.
+/// A value as Zoho shows it: moments in whole seconds, and a link (`{"name": "Example", "id": "7244"}`) as its parent's id.
 fn shown(value: &Value) -> Value {
+    let moment = |text: &str| Time::parse_rfc3339(text).filter(|_| text.len() >= 20).map(|at| Time::from_seconds(at.seconds()).to_string());
     match Link::of(value) {
-        Some(link) => link.crm_id.map_or(Value::Null, Value::String),
-        None => value.as_object().and_then(|members| members.get("id")).filter(|id| id.is_string()).unwrap_or(value).clone(),
+        Some(_) => value.clone(),
+        None => match value.as_str().and_then(moment) {
+            Some(whole) => Value::String(whole),
+            None => value.as_object().and_then(|members| members.get("id")).filter(|id| id.is_string()).unwrap_or(value).clone(),
+        },
     }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {

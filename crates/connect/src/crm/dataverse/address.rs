@@ -50,7 +50,9 @@ pub(super) fn of(batch: &WriteBatch, record: &WriteRecord) -> Result<Address, Fa
     let derived = || derived(&batch.object, &batch.key_field, &record.key);
     match (batch.mode, &record.crm_id) {
         (Mode::Delete | Mode::UpdateOnly, Some(id)) => Ok(Address::Id(id.clone())),
-        (Mode::Delete, None) => Err(refuse(Class::Permanent, Scope::Call, "no_id", "only a record with an id is deleted; this is a bug of ours")),
+        (Mode::Delete, None) => {
+            Err(refuse(Class::Permanent, Scope::Call, "no_id", "only a record with an id is deleted; this is a bug of ours"))
+        }
         (Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly, _) if addressable(&record.key) => Ok(Address::Key(record.key.clone())),
         (Mode::Upsert, Some(id)) if !id.eq_ignore_ascii_case(&derived()) => Ok(Address::Id(id.clone())),
         (Mode::Upsert | Mode::CreateOnly, _) => Ok(Address::Derived(derived())),

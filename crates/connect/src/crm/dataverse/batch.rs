@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use model::{Class, Failure, Scope};
 use ring::digest;
 
-
 use super::{Dataverse, garbage, written_one};
 use crate::crm::dataverse::refusal;
 use crate::{Body, Connector as _, Outcome, Reply, Request, WriteBatch, Written};
@@ -127,7 +126,8 @@ fn places<'a>(dataverse: &Dataverse, batch: &WriteBatch, answers: &'a [Reply]) -
             keys.get(&key).copied()
         })
         .collect();
-    let in_order = answers.len() == batch.records.len() && keyed.iter().enumerate().all(|(at, place)| place.is_none_or(|place| place == at));
+    let in_order =
+        answers.len() == batch.records.len() && keyed.iter().enumerate().all(|(at, place)| place.is_none_or(|place| place == at));
     let mut places = vec![None; batch.records.len()];
     for (at, answer) in answers.iter().enumerate() {
         let by_key = keyed.get(at).copied().flatten();

@@ -8,6 +8,7 @@ use model::{Class, Failure, Scope};
 
 use super::{metadata, valid_id};
 use crate::crm::refusal::{Call, by_status, missing};
+use crate::crm::same::{hushed, naming};
 use crate::{Reply, WriteBatch, WriteRecord, Written};
 
 /// Service protection without a `Retry-After`: its windows are five minutes long, and pressing on lengthens them.
@@ -48,12 +49,6 @@ impl CrmError {
         let code = if self.code.is_empty() { &http } else { &self.code };
         Failure::new(class, scope, code, if self.message.is_empty() { otherwise } else { &self.message })
     }
-
-    /// The columns of the record that the message has between quotes.
-    fn fields(&self, record: &WriteRecord) -> Vec<String> {
-        let named: Vec<&str> = self.message.split('\'').skip(1).step_by(2).map(|name| name.trim_end_matches("@odata.bind")).collect();
-        record.fields.keys().filter(|field| named.iter().any(|name| name.eq_ignore_ascii_case(field))).take(50).cloned().collect()
-    }
 }
 
 /// Whether a 404 is about a record, and not about an address that nothing is at.
@@ -79,7 +74,8 @@ pub(super) fn already_there(batch: &WriteBatch, reply: &Reply) -> Option<Result<
 
 /// What the refusal of a write of one record means.
 pub(super) fn of_write(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Failure {
-    let error = read(reply);
+    let said = read(reply);
+    let error = CrmError { message: hushed(&said.message, record), code: said.code.clone() };
     let failure = |class, scope, otherwise: &str| error.failure(class, scope, reply.status, otherwise);
     if error.says("the key in the request uri is not valid for resource") {
         let message = format!(
@@ -89,12 +85,13 @@ pub(super) fn of_write(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) 
         return Failure::new(Class::Permanent, Scope::Destination, "key_not_defined", message);
     }
     if matches!(reply.status, 400 | 404) && no_such_record(reply) {
-        return absent(batch, record, &error, reply.status);
+        return absent(batch, record, &said, reply.status);
     }
     match reply.status {
         400 if error.code.eq_ignore_ascii_case(PLUGIN) => failure(Class::Conflict, Scope::Record, "a plug-in refused it"),
         400..=499 if !matches!(reply.status, 401 | 403 | 404 | 408 | 412 | 413 | 414 | 423 | 425 | 429 | 431) => {
-            Failure { fields: error.fields(record), ..failure(Class::Permanent, Scope::Record, "the CRM refused the record without saying why") }
+            let failure = failure(Class::Permanent, Scope::Record, "the CRM refused the record without saying why");
+            naming(failure, record, &error.message)
         }
         429 => throttled(reply, by_status(reply, Call::One(batch.mode), &error.code, &error.message)),
         _ => by_status(reply, Call::One(batch.mode), &error.code, &error.message),

@@ -87,7 +87,12 @@ pub(super) fn found(zoho: &Zoho, batch: &ReadBatch, reply: &Reply) -> Outcome<Op
     }
     let rows = body["data"].as_array().ok_or_else(|| garbage(reply))?;
     if body["info"]["more_records"] == true {
-        return Err(Failure::new(Class::Conflict, Scope::Call, "too_large", "the CRM has more records for these keys than one answer holds"));
+        return Err(Failure::new(
+            Class::Conflict,
+            Scope::Call,
+            "too_large",
+            "the CRM has more records for these keys than one answer holds",
+        ));
     }
     let asked: Vec<String> = batch.records.iter().map(|sought| zoho.canonical_key(&sought.key)).collect();
     let mut by_key: BTreeMap<String, Vec<Present>> = BTreeMap::new();
