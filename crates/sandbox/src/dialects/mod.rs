@@ -30,18 +30,20 @@ use crate::core::{Options, Touched};
 use crate::http::{HttpReply, HttpRequest, split};
 
 mod attio;
+mod dataverse;
 mod meters;
 #[allow(dead_code, reason = "for the dialects that have a token endpoint")]
 mod oauth;
 #[allow(dead_code, reason = "for the dialects that write several records at once")]
 mod shelf;
+mod zoho;
 
 pub(crate) use meters::{Meter, Meters, Reading};
 pub(crate) use oauth::Tokens;
 pub(crate) use shelf::{Shelf, World};
 
 /// Every dialect of this frame. A request goes to the first that owns its path.
-pub(crate) static DIALECTS: &[&dyn Dialect] = &[&attio::Attio];
+pub(crate) static DIALECTS: &[&dyn Dialect] = &[&attio::Attio, &dataverse::Dataverse, &zoho::Zoho];
 
 /// How one CRM speaks.
 pub(crate) trait Dialect: fmt::Debug + Sync {
