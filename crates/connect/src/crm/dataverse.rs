@@ -345,16 +345,15 @@ fn written_one(batch: &WriteBatch, record: &WriteRecord, reply: &Reply) -> Resul
         (_, 200..=299) => return Err(garbage(reply)),
         (_, _) => return refusal::already_there(batch, reply).unwrap_or_else(|| Err(refusal::of_write(batch, record, reply))),
     };
-    let told = reply.json().and_then(|row| lookup::record_id(&batch.object, &row, &[&batch.key_field]));
-    let crm_id = told.or_else(|| id_of_url(reply.header("odata-entityid")?)).or_else(|| match address::of(batch, record).ok()? {
+    if reply.status != 204 {
+        let told = reply.json().and_then(|row| lookup::record_id(&batch.object, &row, &[&batch.key_field]));
+        return told.map(|id| Written { crm_id: Some(id), created }).ok_or_else(|| garbage(reply));
+    }
+    let addressed = || match address::of(batch, record).ok()? {
         Address::Id(id) | Address::Derived(id) => Some(id),
         Address::Key(_) => None,
-    });
-    match crm_id {
-        Some(crm_id) => Ok(Written { crm_id: Some(crm_id), created }),
-        None if reply.status == 204 => Ok(Written { crm_id: None, created }),
-        None => Err(garbage(reply)),
-    }
+    };
+    Ok(Written { crm_id: reply.header("odata-entityid").and_then(id_of_url).or_else(addressed), created })
 }
 
 /// `…/contacts(00000000-0000-0000-0000-000000000001)`.

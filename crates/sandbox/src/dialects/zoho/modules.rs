@@ -176,13 +176,16 @@ impl Field {
             Holds::Choice(options) | Holds::Choices(options) => {
                 options.iter().map(|option| json!({ "display_value": option, "actual_value": option })).collect()
             }
-            _ => Vec::new(),
+            Holds::Text(_) | Holds::Email | Holds::Phone | Holds::Website | Holds::Integer | Holds::Number | Holds::Boolean => Vec::new(),
+            Holds::Date | Holds::Moment | Holds::Lookup(_) => Vec::new(),
         };
         let length = match self.holds {
             Holds::Text(most) => most,
             Holds::Email => 100,
             Holds::Phone => 30,
-            _ => 120,
+            Holds::Website => 450,
+            Holds::Integer | Holds::Number | Holds::Boolean | Holds::Date | Holds::Moment => 20,
+            Holds::Choice(_) | Holds::Choices(_) | Holds::Lookup(_) => 120,
         };
         json!({
             "api_name": self.name, "field_label": self.name.replace('_', " "), "data_type": self.data_type(), "length": length,
