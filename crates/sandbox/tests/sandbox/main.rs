@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what went wrong by panicking")]
 
 mod attio;
+mod dataverse;
 mod dialect;
 mod faults;
 mod hubspot;
@@ -9,6 +10,7 @@ mod journal;
 mod socket;
 mod surface;
 mod tokens;
+mod zoho;
 
 use std::time::Duration;
 
