@@ -20,6 +20,7 @@ pub mod intake;
 pub mod mapping;
 pub mod preset;
 pub mod protocol;
+pub mod quota;
 pub mod received;
 pub mod record;
 pub mod route;
@@ -33,6 +34,6 @@ pub mod wakeup;
 
 pub use event::{Event, Identifier, Identity, Reading};
 pub use failure::{Class, Failure, Reason, Scope};
-pub use id::{CallId, CatchUpId, DeliveryId, EventId, IdGenerator, RawEventId, RecordId, RejectedId, ReplayId};
+pub use id::{CallId, CatchUpId, DeliveryId, EventId, IdGenerator, RawEventId, ReconciliationId, RecordId, RejectedId, ReplayId};
 pub use received::Received;
 pub use time::Time;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connect::vendor::{Answer, Fetched, Vendor};
-use connect::{Client, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
+use connect::{Client, Level, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
 use model::destination::Policy;
-use model::protocol::{Found, Step, gone};
+use model::protocol::{Found, Repeat, Step, gone};
+use model::quota::Usage;
 use model::route::{ObjectPlan, Routes};
 use model::source::Source;
 use model::{Failure, Time};
+use serde_json::Value;
 use store::{Advanced, Call, Enriching, Finished, Kind, Store, Work};
 
 /// What this worker makes calls to.
@@ -38,6 +40,31 @@ pub enum To {
 }
 
 impl To {
+    /// What the CRM's connector can promise; nothing is written to a source.
+    pub(crate) fn level(&self) -> Option<Level> {
+        match self {
+            Self::Crm(client) => Some(client.connector().level()),
+            Self::Source { .. } => None,
+        }
+    }
+
+    /// The most records that a look may ask for.
+    pub(crate) fn read_batch(&self) -> usize {
+        match self {
+            Self::Crm(client) => client.connector().limits().read_batch,
+            Self::Source { .. } => 1,
+        }
+    }
+
+    /// Whether the CRM considers two values of a field equal.
+    pub(crate) fn equal(&self, field: &str, a: &Value, b: &Value) -> bool {
+        match self {
+            Self::Crm(client) => client.connector().equal(field, a, b),
+            // Nothing is written there, so nothing is ever compared.
+            Self::Source { .. } => a == b,
+        }
+    }
+
     /// The most records that a call may carry.
     fn group_limit(&self) -> usize {
         match self {
@@ -92,10 +119,14 @@ impl Engine {
             holder: &self.holder,
             group_limit: target.to.group_limit(),
             calls_max,
-            equal: &|field, a, b| match &target.to {
-                To::Crm(client) => client.connector().equal(field, a, b),
-                // Nothing is written there, so nothing is ever compared.
-                To::Source { .. } => a == b,
+            equal: &|field, a, b| target.to.equal(field, a, b),
+            repeat: &|object, mode| match &target.to {
+                To::Crm(client) => client.connector().repeat(object, mode),
+                To::Source { .. } => Repeat::Keyed,
+            },
+            reads: &|object| match &target.to {
+                To::Crm(client) => client.connector().reads(object),
+                To::Source { .. } => true,
             },
             enriching,
         };
@@ -108,7 +139,7 @@ impl Engine {
             return not_sent(call);
         }
         let begun = Instant::now();
-        let (http_status, mut result) = match &target.to {
+        let Taken { http_status, requests, usage, mut result } = match &target.to {
             To::Crm(client) => {
                 let Some(object) = self.routes.object(&target.name, &call.object) else { return not_sent(call) };
                 ask_crm(client, object, &call, now).await
@@ -119,7 +150,7 @@ impl Engine {
             // What did not fit into the request waits for the next one.
             results.resize_with(call.entries.len().max(results.len()), || Ok(Found::NotSent));
         }
-        Finished { call, duration: begun.elapsed(), http_status, result }
+        Finished { call, duration: begun.elapsed(), http_status, requests, usage, result }
     }
 }
 
@@ -131,7 +162,7 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             let batch = WriteBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
             taken(client.write(&batch, call.id, now).await, Found::Wrote)
         }
-        Kind::Adopt | Kind::Verify => {
+        Kind::Adopt | Kind::Verify | Kind::Reconcile => {
             let sought = |entry: &store::Entry| Sought { key: entry.key.clone(), crm_id: entry.crm_id.clone() };
             let records = call.entries.iter().map(sought).collect();
             let fields = object.field_names().map(str::to_owned).collect();
@@ -141,7 +172,7 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             taken(client.read(&batch, call.id, now).await, Found::Held)
         }
         // Only a source's objects are fetched.
-        Kind::Fetch => (None, Ok(Vec::new())),
+        Kind::Fetch => Taken { http_status: None, requests: 0, usage: Vec::new(), result: Ok(Vec::new()) },
     }
 }
 
@@ -159,18 +190,26 @@ async fn ask_vendor(vendor: &Vendor, call: &Call, now: Time) -> Taken {
         Fetched::Gone => gone(&call.object),
         Fetched::Refused(failure) => Err(failure),
     };
-    (status, result.map(|each| each.into_iter().map(|(_, fetched)| found(fetched)).collect()))
+    let result = result.map(|each| each.into_iter().map(|(_, fetched)| found(fetched)).collect());
+    Taken { http_status: status, requests: 1, usage: Vec::new(), result }
 }
 
 fn not_sent(call: Call) -> Finished {
     let result = Ok(call.entries.iter().map(|_| Ok(Found::NotSent)).collect());
-    Finished { call, duration: Duration::ZERO, http_status: None, result }
+    Finished { call, duration: Duration::ZERO, http_status: None, requests: 0, usage: Vec::new(), result }
 }
 
-type Taken = (Option<u16>, Result<Vec<Result<Found, Failure>>, Failure>);
+/// What came of a call, however it was made.
+struct Taken {
+    http_status: Option<u16>,
+    requests: u32,
+    usage: Vec<Usage>,
+    result: Result<Vec<Result<Found, Failure>>, Failure>,
+}
 
 fn taken<T>(report: Report<T>, found: impl Fn(T) -> Found) -> Taken {
-    (report.status, report.result.map(|results| results.into_iter().map(|result| result.map(&found)).collect()))
+    let result = report.result.map(|results| results.into_iter().map(|result| result.map(&found)).collect());
+    Taken { http_status: report.status, requests: report.calls, usage: report.usage, result }
 }
 
 fn write_batch(call: &Call, key_field: &str) -> WriteBatch {

@@ -5,6 +5,7 @@
 //! supports no partial upserts.
 
 mod answer;
+mod describe;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,10 @@ use serde_json::{Map, Value, json};
 use self::refusal::{Call, refused};
 use super::refusal::garbage;
 use crate::connector::last;
+use crate::wire::encode;
 use crate::{
-    AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup, Statement,
-    Usage, WriteBatch, WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup,
+    Statement, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The path family that every account has; dated ones such as `2026-09` stand beside it.
@@ -40,8 +42,8 @@ const OTHER_EMAILS: &str = "hs_additional_emails";
 
 /// The token of a private app, or a public app's refresh token.
 pub(super) const TAKES: &[AuthKind] = &[AuthKind::Bearer, AuthKind::RefreshToken];
-/// The smallest plan allows 100 in any ten seconds; with a second's worth saved up, these are 99.
-pub(super) const CALLS: u32 = 9;
+/// The smallest plan allows 100 in any ten seconds.
+pub(super) const CALLS: u32 = 10;
 
 /// The translator for HubSpot.
 #[derive(Clone, Debug)]
@@ -191,6 +193,14 @@ impl Connector for Hubspot {
     }
 
     /// A property with unique value, which can only be had when it is made (crm-apis.md 3.3).
+    fn describe(&self, object: &str) -> Vec<Request> {
+        vec![accepting(Request::new(Method::GET, format!("/crm/v3/properties/{}", encode(object)), Body::None))]
+    }
+
+    fn described(&self, object: &str, replies: &[Reply]) -> Result<Description, Failure> {
+        describe::described(object, replies)
+    }
+
     fn setup(&self, object: &str, key_field: &str) -> Setup {
         let group = match object {
             "contacts" => "contactinformation",
@@ -223,10 +233,19 @@ impl Connector for Hubspot {
         Some("/oauth/v1/token".to_owned())
     }
 
-    fn usage(&self, reply: &Reply) -> Option<Usage> {
-        let told = |name: &str| reply.header(name)?.trim().parse::<u64>().ok();
-        let limit = told("x-hubspot-ratelimit-daily")?;
-        Some(Usage { used: limit.saturating_sub(told("x-hubspot-ratelimit-daily-remaining")?), limit })
+    /// https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines: the day's pair is not told to OAuth apps, and nothing with searches.
+    fn usage(&self, reply: &Reply) -> Vec<Usage> {
+        let told = |name: &str| reply.header(&format!("x-hubspot-ratelimit-{name}"))?.trim().parse::<u64>().ok();
+        let day = || {
+            let limit = told("daily")?;
+            Some(Usage::day(limit.saturating_sub(told("daily-remaining")?), limit))
+        };
+        let burst = || {
+            let limit = told("max")?;
+            let span = Duration::from_millis(told("interval-milliseconds")?);
+            Some(Usage::burst(limit.saturating_sub(told("remaining")?), limit, span))
+        };
+        day().into_iter().chain(burst()).collect()
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
+use model::protocol::reconcile::EVERY_MIN;
+use model::quota::Day;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
 
 use super::compile::{Compiler, key};
@@ -12,6 +14,11 @@ use super::problem::{Finding, closest, listed};
 use super::secret::{SecretRef, TextRef};
 use super::tree::Step;
 use super::{Destination, read, section};
+
+/// With a larger reserve, replays and catching up would hardly ever go.
+const RESERVE_MAX: u8 = 90;
+/// The most records that a scheduled run looks at.
+const SAMPLE_MAX: u64 = 1_000_000;
 
 /// Every destination by name; `None` where something was wrong with it.
 pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
@@ -38,6 +45,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let section = section?;
     let auth = auth(to, &path, &section.auth);
     let policy = policy(to, &path, kind, &section);
+    let reconcile = reconcile(to, &path, &section.reconcile);
     let complete = kind.is_some() && auth.is_some();
     // The address is checked even where kind or credentials are wrong, with others in their place.
     let (kind, auth, api_version) = match (kind, auth) {
@@ -65,7 +73,29 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
         to.wrong(&[path[0].clone(), path[1].clone(), at], Finding::new(found, "", "correct this setting"));
         return None;
     }
-    complete.then_some(Destination { settings, policy: policy?, objects: objects? })
+    complete.then_some(Destination { settings, policy: policy?, objects: objects?, reconcile: reconcile? })
+}
+
+/// `every = "24h"`, or `"off"`; `None` inside where nothing is looked at by itself.
+fn reconcile(to: &mut Compiler<'_>, path: &[Step], section: &section::Reconcile) -> Option<Option<worker::reconcile::Schedule>> {
+    let at = |name: &str| [path, &[key("reconcile"), key(name)]].concat();
+    let (least, most) = (EVERY_MIN, Duration::from_secs(30 * 86_400));
+    let mut wrong = |name: &str, found: String, expected: String| {
+        to.wrong(&at(name), Finding::new(found, expected, "stay within these bounds, or write `every = \"off\"`"));
+        None
+    };
+    if !(1..=SAMPLE_MAX).contains(&section.sample) {
+        return wrong("sample", section.sample.to_string(), format!("a number from 1 to {SAMPLE_MAX}"));
+    }
+    if section.every == "off" {
+        return Some(None);
+    }
+    match model::time::parse_span(&section.every) {
+        Ok(every) if (least..=most).contains(&every) => {
+            Some(Some(worker::reconcile::Schedule { every, sample: section.sample, repair: section.repair }))
+        }
+        Ok(_) | Err(_) => wrong("every", format!("`{}`", section.every), format!("`off`, or a span from {least:?} to {most:?}")),
+    }
 }
 
 fn stand_in(kind: Kind) -> connect::Auth {
@@ -215,10 +245,14 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
             schedule
         }
     };
+    let (daily, day) = daily(to, path, &section.quota)?;
     let schedule = schedule.filter(|_| holds)?;
     Some(Policy {
         calls,
         per: section.quota.per.0,
+        daily,
+        day,
+        reserve: section.quota.reserve,
         concurrency: section.quota.concurrency,
         call_timeout: section.call_timeout.0,
         late_window: section.late_window.0,
@@ -231,4 +265,27 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
         crm_trust: section.crm_trust,
         update_only_wait: section.update_only_wait.0,
     })
+}
+
+/// The day's budget: `None` if something of it is wrong.
+pub fn daily(to: &mut Compiler<'_>, path: &[Step], quota: &section::Quota) -> Option<(Option<u64>, Day)> {
+    let mut wrong = |name: &str, found: String, expected: &str, remedy: &str| {
+        to.wrong(&[path, &[key("quota"), key(name)]].concat(), Finding::new(found, expected, remedy));
+    };
+    let bounds = "stay within these bounds";
+    let beyond = quota.daily.filter(|daily| !(1..=1_000_000_000).contains(daily));
+    if let Some(daily) = beyond {
+        wrong("daily", daily.to_string(), "a number from 1 to 1000000000", bounds);
+    }
+    let fits = quota.reserve <= RESERVE_MAX;
+    if !fits {
+        wrong("reserve", quota.reserve.to_string(), "a share in percent from 0 to 90", bounds);
+    }
+    let day = Day::parse(&quota.day);
+    if day.is_none() {
+        let remedy = "HubSpot's day ends at midnight in the account's time zone, Salesforce's is `rolling`";
+        wrong("day", format!("`{}`", quota.day), "`rolling`, or a time zone such as `UTC` or `Europe/Berlin`", remedy);
+    }
+    let day = day.filter(|_| beyond.is_none() && fits)?;
+    Some((quota.daily, day))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use model::destination::{Adopt, OnAuthFailure, Policy};
+use model::protocol::reconcile::Repair;
 use serde::{Deserialize, Deserializer, de};
 
 use super::secret::{SecretRef, TextRef};
@@ -237,6 +238,24 @@ pub struct Destination {
     pub adopt: Adopt,
     #[serde(default = "update_only_wait")]
     pub update_only_wait: Span,
+    #[serde(default)]
+    pub reconcile: Reconcile,
+}
+
+/// `reconcile` of a destination.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct Reconcile {
+    /// A span, or `off`.
+    pub every: String,
+    pub sample: u64,
+    pub repair: Repair,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every: "24h".to_owned(), sample: 200, repair: Repair::Ours }
+    }
 }
 
 fn call_timeout() -> Span {
@@ -300,13 +319,24 @@ pub struct Quota {
     /// As many as the kind of CRM bears, unless it is told.
     pub calls: Option<u32>,
     pub per: Span,
+    /// As many as the CRM tells, unless it is told.
+    pub daily: Option<u64>,
+    pub day: String,
+    pub reserve: u8,
     pub concurrency: u32,
 }
 
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self { calls: None, per: Span(policy.per), concurrency: policy.concurrency }
+        Self {
+            calls: None,
+            per: Span(policy.per),
+            daily: None,
+            day: "rolling".to_owned(),
+            reserve: policy.reserve,
+            concurrency: policy.concurrency,
+        }
     }
 }
 
