@@ -26,7 +26,7 @@ use super::refusal::{garbage, placed};
 use super::same::same;
 use crate::{
     AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup,
-    Statement, Usage, WriteBatch, WriteRecord, Written, valid_name,
+    Statement, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation's examples.
@@ -212,11 +212,6 @@ impl Connector for Dataverse {
 
     fn scope(&self) -> Option<String> {
         Some(self.scope.clone())
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        // What is left is told "for debugging only" (api-limits), and of how much is not.
-        None
     }
 }
 

@@ -24,7 +24,7 @@ use crate::connector::last;
 use crate::wire::encode;
 use crate::{
     AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings, SettingsError,
-    Setup, Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
+    Setup, Statement, Token, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation.
@@ -253,10 +253,6 @@ impl Connector for Zoho {
     fn expired(&self, reply: &Reply) -> bool {
         // A token without the scope is refused with the same status, and a fresh one has no other scope.
         reply.status == 401 && refusal::code(reply) != "OAUTH_SCOPE_MISMATCH"
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        None
     }
 }
 
