@@ -49,7 +49,7 @@ fn parts(parts: &[(u16, Value)]) -> Reply {
     let mut text = String::new();
     for (status, body) in parts {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        text += &format!("--batchresponse_f44b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n");
+        text += "--batchresponse_f44b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n";
         text += &format!("HTTP/1.1 {status} Said\r\nOData-Version: 4.0\r\n\r\n{body}\r\n");
     }
     let headers = vec![("content-type".to_owned(), "multipart/mixed; boundary=batchresponse_f44b".to_owned())];
