@@ -190,10 +190,8 @@ fn body(request: &Request) -> Result<Value, Fault> {
 }
 
 fn data(request: &Request) -> Result<Vec<Value>, Fault> {
-    match body(request)?["data"].take() {
-        Value::Array(records) if !records.is_empty() => Ok(records),
-        _ => Err(Fault::new("MANDATORY_NOT_FOUND", "required field not found", json!({ "api_name": "data" }))),
-    }
+    let records = body(request)?["data"].as_array().filter(|records| !records.is_empty()).cloned();
+    records.ok_or_else(|| Fault::new("MANDATORY_NOT_FOUND", "required field not found", json!({ "api_name": "data" })))
 }
 
 fn ids(request: &Request) -> Vec<String> {
@@ -497,19 +495,15 @@ fn show(world: &mut World<'_>, module: &str, number: u64, names: &str) -> Value 
     let all: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     let asked: Vec<&str> = if names.is_empty() { all } else { names.split(',').collect() };
     for name in asked {
-        let value = match name {
+        let mut value = match name {
             "Modified_Time" => json!(world_time(Some(row.modified))),
             "Created_Time" => json!(world_time(Some(row.created))),
             name if fields.iter().any(|field| field.name == name) => row.fields.get(name).cloned().unwrap_or_default(),
             _ => continue,
         };
-        let value = match value {
-            Value::Object(mut link) => {
-                link.insert("name".to_owned(), "Example".into());
-                Value::Object(link)
-            }
-            other => other,
-        };
+        if let Some(link) = value.as_object_mut() {
+            link.insert("name".to_owned(), "Example".into());
+        }
         shown.insert(name.to_owned(), value);
     }
     Value::Object(shown)
