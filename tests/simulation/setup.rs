@@ -167,6 +167,10 @@ fn exchange(crm: &mut Core, request: &Request, now: Time) -> Result<Reply, Trans
             headers.push(("content-type".into(), "application/json".into()));
             serde_json::to_vec(json).unwrap()
         }
+        Body::Raw { kind, text } => {
+            headers.push(("content-type".into(), kind.clone()));
+            text.clone().into_bytes()
+        }
         Body::Form(pairs) => {
             headers.push(("content-type".into(), "application/x-www-form-urlencoded".into()));
             pairs.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>().join("&").into_bytes()

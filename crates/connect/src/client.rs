@@ -321,7 +321,7 @@ impl Client {
             return Ok(());
         }
         let message = format!(
-            "the token is for `{named}`, and `base_url` is `{}`: set `base_url` to the org's My Domain, or use the credentials of this org",
+            "the token is for `{named}`, and `base_url` is `{}`: set `base_url` to it (at Salesforce: My Domain), or use the credentials of this one",
             self.base
         );
         Err(Failure::new(Class::Auth, Scope::Destination, "instance_url", message))

@@ -152,6 +152,7 @@ impl Http {
             Body::None => builder,
             Body::Json(value) => builder.json(&value),
             Body::Form(pairs) => builder.form(&pairs),
+            Body::Raw { kind, text } => builder.header("content-type", kind).body(text),
         })
     }
 }

@@ -31,6 +31,13 @@ pub enum Body {
     Json(Value),
     /// `application/x-www-form-urlencoded`.
     Form(Vec<(String, String)>),
+    /// Anything else, as it is.
+    Raw {
+        /// Its `Content-Type`.
+        kind: String,
+        /// What is sent.
+        text: String,
+    },
 }
 
 impl Request {

@@ -3,6 +3,7 @@
 
 pub mod agiled;
 pub mod attio;
+pub mod dataverse;
 pub mod hubspot;
 pub mod odoo;
 pub mod pipedrive;
@@ -11,6 +12,7 @@ pub mod rest;
 pub mod salesforce;
 mod same;
 pub mod twenty;
+pub mod zoho;
 
 use std::time::Duration;
 
@@ -18,12 +20,14 @@ use crate::{AuthKind, Connector, Settings, SettingsError};
 
 pub use agiled::Agiled;
 pub use attio::Attio;
+pub use dataverse::Dataverse;
 pub use hubspot::Hubspot;
 pub use odoo::Odoo;
 pub use pipedrive::Pipedrive;
 pub use rest::Rest;
 pub use salesforce::Salesforce;
 pub use twenty::Twenty;
+pub use zoho::Zoho;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal in $module:ident;)*) => {
@@ -65,6 +69,10 @@ kinds! {
     Salesforce = "salesforce" in salesforce;
     /// HubSpot.
     Hubspot = "hubspot" in hubspot;
+    /// Microsoft Dataverse.
+    Dataverse = "dataverse" in dataverse;
+    /// Zoho CRM.
+    Zoho = "zoho" in zoho;
     /// Attio.
     Attio = "attio" in attio;
     /// Twenty.
@@ -92,7 +100,7 @@ impl Kind {
             Self::Twenty => twenty::is_name(name),
             Self::Odoo => odoo::is_name(name),
             Self::Pipedrive => pipedrive::is_custom(name),
-            Self::Salesforce | Self::Hubspot | Self::Agiled | Self::Rest => false,
+            Self::Salesforce | Self::Hubspot | Self::Dataverse | Self::Zoho | Self::Agiled | Self::Rest => false,
         };
         own || crate::valid_name(name)
     }

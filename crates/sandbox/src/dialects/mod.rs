@@ -31,14 +31,15 @@ use crate::http::{HttpReply, HttpRequest, split};
 
 mod agiled;
 mod attio;
+mod dataverse;
 mod meters;
-#[allow(dead_code, reason = "for the dialects that have a token endpoint")]
 mod oauth;
 mod odoo;
 mod pipedrive;
 mod rest_demo;
 mod shelf;
 mod twenty;
+mod zoho;
 
 pub(crate) use meters::{Meter, Meters, Reading};
 pub(crate) use oauth::Tokens;
@@ -47,6 +48,8 @@ pub(crate) use shelf::{Shelf, World};
 /// Every dialect of this frame. A request goes to the first that owns its path.
 pub(crate) static DIALECTS: &[&dyn Dialect] = &[
     &attio::Attio,
+    &dataverse::Dataverse,
+    &zoho::Zoho,
     &twenty::Twenty,
     &odoo::Odoo,
     &pipedrive::Pipedrive,
@@ -124,8 +127,7 @@ pub(crate) struct Request {
     pub headers: Vec<(String, String)>,
     pub body: String,
     /// For the token endpoint, and never written down.
-    #[allow(dead_code, reason = "for the dialects that have a token endpoint")]
-    #[serde(skip)]
+        #[serde(skip)]
     pub authorization: Option<String>,
 }
 
@@ -170,8 +172,7 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It asks for a token.
-    #[allow(dead_code, reason = "for the dialects that have a token endpoint")]
-    Token,
+        Token,
     /// It changes nothing, or does not read.
     Look,
     /// It changes records.

@@ -3,6 +3,7 @@
 
 mod agiled;
 mod attio;
+mod dataverse;
 mod dialect;
 mod faults;
 mod hubspot;
@@ -14,6 +15,7 @@ mod socket;
 mod surface;
 mod tokens;
 mod twenty;
+mod zoho;
 
 use std::time::Duration;
 

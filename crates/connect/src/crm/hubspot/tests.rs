@@ -55,7 +55,7 @@ fn sent(batch: &WriteBatch) -> (String, Value) {
     let request = hubspot().write(batch).unwrap();
     match request.body {
         Body::Json(body) => (request.path, body["inputs"].clone()),
-        Body::None | Body::Form(_) => panic!("no JSON"),
+        Body::None | Body::Form(_) | Body::Raw { .. } => panic!("no JSON"),
     }
 }
 

@@ -49,7 +49,7 @@ fn reply(status: u16, body: impl ToString) -> Reply {
 fn spelled_body(request: &Request) -> Value {
     match &request.body {
         Body::Json(value) => value.clone(),
-        Body::None | Body::Form(_) => Value::Null,
+        Body::None | Body::Form(_) | Body::Raw { .. } => Value::Null,
     }
 }
 

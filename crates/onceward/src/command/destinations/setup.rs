@@ -69,8 +69,8 @@ async fn todo(client: &Client, object: &str, key: &str) -> Todo {
             Todo::Person(format!("`{key}` of {object} is there, and is not unique: edit it, or make another one.\n{text}"))
         }
         (Some(_), Setup::Calls(_)) => Todo::Person(format!(
-            "`{key}` of {object} is there, and its values are not unique, which this CRM does not change afterwards: name another field in \
-             `key.field`, and run this again."
+            "`{key}` of {object} is there, and its values are not unique. If it was made just now, its index may still be being built: check again \
+             in some minutes. Else this CRM does not change it afterwards: name another field in `key.field`, and run this again."
         )),
         (None, Setup::Instructions(text)) => Todo::Person(text),
         (None, Setup::Calls(requests)) => Todo::Calls(requests),
@@ -85,6 +85,7 @@ fn agreed(context: &Context, name: &str, object: &str, requests: &[Request], yes
     for request in requests {
         let body = match &request.body {
             connect::Body::Json(body) => body.to_string(),
+            connect::Body::Raw { text, .. } => text.clone(),
             connect::Body::None | connect::Body::Form(_) => String::new(),
         };
         eprintln!("{name}: {} {} {body}", request.method, request.path);
