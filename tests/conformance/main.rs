@@ -77,6 +77,24 @@ promises! {
         what_was_not_sent_goes_again_at_once
         a_sweep_wakes_a_record_that_sleeps_over_open_deliveries
     }
+    family {
+        a_child_is_written_after_its_parent_and_points_at_it
+        a_failed_parent_fails_its_children_and_its_replay_opens_them
+        the_child_of_a_parent_that_was_given_up_goes_without_it
+        a_child_whose_wakeup_was_missed_looks_by_itself
+        what_needs_no_parent_is_not_held_up_by_what_waits
+        a_link_is_a_record_of_its_own_that_waits_for_both_its_ends
+    }
+    remove {
+        what_is_older_than_a_deletion_does_not_bring_a_record_back
+        a_deletion_that_something_newer_outlived_is_none
+        what_was_never_there_is_deleted_without_a_call
+        a_deletion_whose_outcome_is_unknown_is_sent_again_and_settles
+        an_unknown_creation_is_looked_up_before_there_is_a_second_one
+        an_unknown_creation_under_an_idempotency_key_is_sent_again_as_it_was
+        an_unknown_creation_that_nobody_can_look_up_goes_to_a_person
+        what_cannot_be_looked_up_is_written_over_once_nothing_can_land_late
+    }
     doubt {
         a_result_with_an_old_fence_changes_nothing_but_sets_doubt
         a_late_refusal_says_nothing
@@ -92,6 +110,18 @@ promises! {
         attempts_run_out_only_after_a_look_when_in_doubt
         a_delivery_that_kills_its_worker_is_taken_out_and_its_neighbours_go_on
         a_few_crashes_take_nobody_out
+    }
+    reconcile {
+        a_run_tells_what_differs_and_by_whose_doing_and_changes_nothing
+        what_is_ours_is_written_again_and_what_others_wrote_is_believed_and_then_all_is_equal
+        where_everything_is_put_right_edits_are_undone_and_what_is_missing_is_created
+        several_under_one_key_become_one_dead_letter_until_a_person_has_looked
+        a_record_that_is_worked_on_is_busy_also_when_that_began_during_the_look
+        a_look_whose_worker_died_is_made_again_and_counted_once
+        a_look_is_paid_for_and_stands_back_behind_what_is_due
+        a_sample_goes_on_where_the_last_one_ended_and_begins_anew_at_the_end
+        what_the_crm_does_not_show_is_halved_waited_for_or_told
+        a_schedule_begins_one_run_of_an_object_however_many_ask
     }
     refuse {
         a_refused_field_fails_the_delivery_whose_word_it_is

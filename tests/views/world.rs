@@ -98,6 +98,7 @@ impl World {
             routing: Vec::new(),
             fetch: None,
             fetched: None,
+            identities: BTreeMap::new(),
             mapping_version: "v1".into(),
             audit: Audit {
                 received_at: now,
@@ -165,6 +166,8 @@ impl World {
             group_limit: 200,
             calls_max,
             equal: &equal,
+            repeat: &|_, _| model::protocol::Repeat::Keyed,
+            reads: &|_| true,
             enriching: None,
         };
         self.store.advance(now, &work, finished, &mut || 0.5).await.unwrap()

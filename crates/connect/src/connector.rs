@@ -107,6 +107,11 @@ pub trait Connector: Send + Sync {
         Repeat::Keyed
     }
 
+    /// Whether a record of an object can be looked up.
+    fn reads(&self, _object: &str) -> bool {
+        true
+    }
+
     /// What fits into a call.
     fn limits(&self) -> Limits;
 

@@ -1,5 +1,6 @@
 //! The pretended CRM as a state machine: records, tokens, faults, late writes and the log of calls.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::credentials::Sessions;
+use crate::dialects::{self, Dialect, Kind, Meter, Meters, Reading, Refused, Request, Shelf, Tokens, World};
 use crate::faults::{Dice, Fault, Faults};
 use crate::http::{Exchange, HttpReply, HttpRequest};
 use crate::hubspot::{self, Portal};
@@ -22,7 +24,7 @@ mod dialect;
 mod kept;
 mod views;
 
-use dialect::{Budget, Dialect, Look, Work, Write};
+use dialect::{Budget, Look, Sent, Spoken, Work, Write};
 pub(crate) use kept::Changes;
 pub use views::{CallView, Options, RecordView, Stats, Touched};
 
@@ -47,6 +49,16 @@ enum Asked {
     Surface(surface::Ask),
     Salesforce(salesforce::Ask),
     Hubspot(hubspot::Ask),
+    Other { dialect: &'static dyn Dialect, request: Request, kind: Kind, credential: Option<String> },
+}
+
+/// A call to an API proper, read but not yet admitted.
+struct Call {
+    dialect: Spoken,
+    bearer: Result<String, HttpReply>,
+    work: Result<Work, HttpReply>,
+    /// What it draws on, for the dialects that share a frame.
+    meters: Vec<Meter>,
 }
 
 /// What the log says about a call before it is known what becomes of it.
@@ -100,6 +112,8 @@ pub struct Core {
     last_late: u64,
     salesforce: Budget,
     hubspot: Budget,
+    shelf: Shelf,
+    meters: Meters,
     stats: Stats,
     /// What a journal has not been told yet, if there is one.
     marks: Option<kept::Marks>,
@@ -135,6 +149,8 @@ impl Core {
             last_late: 0,
             salesforce: Budget::default(),
             hubspot: Budget::default(),
+            shelf: Shelf::default(),
+            meters: Meters::default(),
             stats: Stats::default(),
             marks: None,
         }
@@ -151,10 +167,14 @@ impl Core {
         path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
         let call = request.header("x-onceward-call").map(|value| value.chars().take(128).collect());
         let head = Head { method: request.method.to_owned(), path, call };
-        let ask = match surface::read(request) {
-            Some(ask) => Asked::Surface(ask),
-            None if hubspot::owns(request.target) => Asked::Hubspot(hubspot::read(request)),
-            None => Asked::Salesforce(salesforce::read(request)),
+        let ask = match (surface::read(request), dialects::owner(request.target)) {
+            (Some(ask), _) => Asked::Surface(ask),
+            (None, Some(dialect)) => {
+                let kept = Request::kept(dialect, request);
+                Asked::Other { dialect, kind: dialect.kind(&kept), request: kept, credential: dialect.credential(request) }
+            }
+            (None, None) if hubspot::owns(request.target) => Asked::Hubspot(hubspot::read(request)),
+            (None, None) => Asked::Salesforce(salesforce::read(request)),
         };
         Incoming { head, ask }
     }
@@ -165,25 +185,39 @@ impl Core {
         match incoming.ask {
             Asked::Surface(ask) => Exchange { reply: Some(surface::answer(self, ask, now)), latency: Duration::ZERO },
             Asked::Salesforce(salesforce::Ask::Token(grant)) => {
-                self.call(incoming.head, Dialect::Salesforce, now, |core, _| core.token(grant, now))
+                self.call(incoming.head, Spoken::Salesforce, now, |core, _| core.token(grant, now))
             }
             Asked::Salesforce(salesforce::Ask::Api { version, bearer, what }) => {
-                let what = what.map_err(|refusal| refusal.reply()).map(|what| match what {
+                let work = what.map_err(|refusal| refusal.reply()).map(|what| match what {
                     What::Write(write) => Work::Write(Write::Salesforce { version, write }),
                     what @ (What::Read { .. } | What::Query { .. } | What::Describe { .. } | What::Limits | What::Versions) => {
                         Work::Look(Look::Salesforce { version, what })
                     }
                 });
                 let bearer = bearer.map_err(|refusal| refusal.reply());
-                self.call(incoming.head, Dialect::Salesforce, now, |core, head| core.api(head, Dialect::Salesforce, bearer, what, now))
+                let call = Call { dialect: Spoken::Salesforce, bearer, work, meters: Vec::new() };
+                self.call(incoming.head, call.dialect, now, |core, head| core.api(head, call, now))
             }
             Asked::Hubspot(hubspot::Ask { bearer, what }) => {
-                let what = what.map_err(|refusal| refusal.reply()).map(|what| match what {
+                let work = what.map_err(|refusal| refusal.reply()).map(|what| match what {
                     hubspot::What::Write(hubspot) => Work::Write(Write::Hubspot { hubspot }),
                     hubspot::What::Look(look) => Work::Look(Look::Hubspot(look)),
                 });
                 let bearer = bearer.map_err(|refusal| refusal.reply());
-                self.call(incoming.head, Dialect::Hubspot, now, |core, head| core.api(head, Dialect::Hubspot, bearer, what, now))
+                let call = Call { dialect: Spoken::Hubspot, bearer, work, meters: Vec::new() };
+                self.call(incoming.head, call.dialect, now, |core, head| core.api(head, call, now))
+            }
+            Asked::Other { dialect, request, kind, credential } => {
+                let spoken = Spoken::Other(dialect);
+                let meters = dialect.meters(&request, &kind, &self.options);
+                let work = match kind {
+                    Kind::Token => return self.call(incoming.head, spoken, now, |core, _| core.grant(dialect, &request, now)),
+                    Kind::Look => Work::Look(Look::Other(dialect, request)),
+                    Kind::Write { keys, batch } => Work::Write(Write::Other(Sent { dialect, request, keys, batch })),
+                };
+                let bearer = credential.ok_or_else(|| spoken.unknown_token(now));
+                let call = Call { dialect: spoken, bearer, work: Ok(work), meters };
+                self.call(incoming.head, spoken, now, |core, head| core.api(head, call, now))
             }
         }
     }
@@ -235,17 +269,23 @@ impl Core {
 
     /// The counts so far.
     pub fn stats(&self) -> Stats {
-        Stats { records: u64::try_from(self.org.live() + self.portal.live()).unwrap_or(u64::MAX), ..self.stats }
+        Stats { records: u64::try_from(self.org.live() + self.portal.live() + self.shelf.live()).unwrap_or(u64::MAX), ..self.stats }
     }
 
     /// Every record, deleted ones included, of one dialect and object or of all. A deleted record makes room for a new one of the same key.
     pub fn records(&self, crm: Option<&str>, object: Option<&str>) -> impl Iterator<Item = RecordView> {
-        let wanted = |name: &str| crm.is_none_or(|crm| crm == name);
+        let wanted = move |name: &str| crm.is_none_or(|crm| crm == name);
         let (org, portal) = (wanted(salesforce::CRM), wanted(hubspot::CRM));
         let leads = self.org.rows(object).filter(move |_| org);
         let leads = leads.map(|(object, number, row)| view(salesforce::CRM, object.name, record_id(object, number), row));
         let contacts = self.portal.rows(object).filter(move |_| portal);
-        leads.chain(contacts.map(|(object, number, row)| view(hubspot::CRM, object, hubspot::record_id(number), row)))
+        let contacts = contacts.map(|(object, number, row)| view(hubspot::CRM, object, hubspot::record_id(number), row));
+        let others = self.shelf.rows().filter(move |(dialect, kind, ..)| wanted(dialect) && object.is_none_or(|object| object == *kind));
+        let others = others.filter_map(|(crm, object, number, row)| {
+            let id = dialects::named(crm)?.record_id(object, number);
+            Some(view(crm, object.to_owned(), id, row))
+        });
+        leads.chain(contacts).chain(others)
     }
 
     /// The calls after a sequence number, oldest first. The log keeps the last 100,000 calls, fewer if they carried many records.
@@ -255,13 +295,13 @@ impl Core {
         self.calls.iter().skip(skip)
     }
 
-    fn call(&mut self, head: Head, dialect: Dialect, now: Time, answer: impl FnOnce(&mut Self, &Head) -> Ended) -> Exchange {
+    fn call(&mut self, head: Head, dialect: Spoken, now: Time, answer: impl FnOnce(&mut Self, &Head) -> Ended) -> Exchange {
         self.stats.calls += 1;
         let mut latency = self.options.latency;
         let since = self.faults_since.unwrap_or(now);
         let mut ended = if self.faults.is_down(dialect.name(), since, now) {
             let cut = self.dice.falls(0.5);
-            Ended::refused((!cut).then(|| dialect.unavailable()))
+            Ended::refused((!cut).then(|| dialect.unavailable(now)))
         } else {
             latency += self.faults.strikes(dialect.name(), Fault::Slow, &mut self.dice).unwrap_or_default();
             answer(self, &head)
@@ -281,45 +321,80 @@ impl Core {
         }
     }
 
-    fn api(&mut self, head: &Head, dialect: Dialect, bearer: Result<String, HttpReply>, work: Result<Work, HttpReply>, now: Time) -> Ended {
+    /// The token endpoint of a dialect that shares the frame.
+    fn grant(&mut self, dialect: &'static dyn Dialect, request: &Request, now: Time) -> Ended {
+        let before = [Fault::Throttled, Fault::CutBefore, Fault::FailBefore];
+        match self.faults.first(dialect.name(), &before, &mut self.dice) {
+            Some((Fault::Throttled, wait)) => Ended::refused(Some(dialect.refuse(Refused::ThrottledToken { wait }, now))),
+            Some((Fault::FailBefore, _)) => Ended::refused(Some(dialect.refuse(Refused::Broken, now))),
+            Some(_) => Ended::refused(None),
+            None => {
+                let (credentials, life) = (&self.options.credentials, self.options.token_life);
+                let mut tokens = Tokens { credentials, sessions: &mut self.sessions, dice: &mut self.dice, life, now };
+                Ended::answered(dialect.grant(request, &mut tokens))
+            }
+        }
+    }
+
+    /// Draws on the budgets of a call: how they stand, in the dialects that share the frame, or the answer if one is used up.
+    fn spend(&mut self, dialect: Spoken, meters: &[Meter], now: Time) -> Result<Vec<Reading>, HttpReply> {
+        let over = match dialect {
+            Spoken::Salesforce => self.salesforce.spend(false, &self.options, now),
+            Spoken::Hubspot => self.hubspot.spend(true, &self.options, now),
+            Spoken::Other(other) => {
+                let spent = self.meters.spend(other.name(), meters, now);
+                return spent.map_err(|(meter, wait)| other.refuse(Refused::Spent { meter, wait }, now));
+            }
+        };
+        over.map_or(Ok(Vec::new()), Err)
+    }
+
+    fn api(&mut self, head: &Head, call: Call, now: Time) -> Ended {
+        let Call { dialect, bearer, work, meters } = call;
         let token = match bearer {
             Ok(token) if self.sessions.accepts(&self.options.credentials, &token, now) => token,
-            Ok(_) => return Ended::refused(Some(dialect.unknown_token())),
+            Ok(_) => return Ended::refused(Some(dialect.unknown_token(now))),
             Err(refusal) => return Ended::refused(Some(refusal)),
         };
-        if let Some(refusal) = budget(&mut self.salesforce, &mut self.hubspot, dialect).spend(dialect, &self.options, now) {
-            return Ended::refused(Some(self.gauge(dialect, refusal)));
-        }
+        let readings = match self.spend(dialect, &meters, now) {
+            Ok(readings) => readings,
+            Err(refusal) => return Ended::refused(Some(self.gauge(dialect, &[], refusal))),
+        };
         let before = [Fault::ExpiredToken, Fault::Throttled, Fault::Limit, Fault::CutBefore, Fault::FailBefore];
         if let Some((fault, span)) = self.faults.first(dialect.name(), &before, &mut self.dice) {
-            return Ended::refused(self.refuse(dialect, fault, span, &token, now));
+            let reply = self.refuse(dialect, fault, span, &token, now);
+            let told =
+                |reply| if fault == Fault::Limit || fault == Fault::FailBefore { self.gauge(dialect, &readings, reply) } else { reply };
+            return Ended::refused(reply.map(told));
         }
         let ended = match work {
             Err(refusal) => Ended::refused(Some(refusal)),
             Ok(Work::Write(write)) => match self.write_or_not(head, write, now) {
                 Ok(ended) => ended,
-                Err(ended) => return ended,
+                Err(ended) => return Ended { reply: ended.reply.map(|reply| self.gauge(dialect, &readings, reply)), ..ended },
             },
-            Ok(Work::Look(look)) => Ended::answered(self.look(look)),
+            Ok(Work::Look(look)) => Ended::answered(self.look(look, now)),
         };
         let after = self.faults.first(dialect.name(), &[Fault::FailAfter, Fault::CutAfter, Fault::Garbage], &mut self.dice);
         let reply = match (after, ended.reply) {
-            (Some((Fault::FailAfter, _)), _) => Some(dialect.broken()),
+            (Some((Fault::FailAfter, _)), _) => Some(dialect.broken(now)),
             (Some((Fault::Garbage, _)), Some(reply)) => Some(self.garble(reply)),
             (Some(_), _) => None,
             (None, reply) => reply,
         };
-        Ended { reply: reply.map(|reply| self.gauge(dialect, reply)), ..ended }
+        Ended { reply: reply.map(|reply| self.gauge(dialect, &readings, reply)), ..ended }
     }
 
     /// Applies a write, with the faults that strike in the middle of it; `Err` is how the call ends if it is not applied now.
     fn write_or_not(&mut self, head: &Head, write: Write, now: Time) -> Result<Ended, Ended> {
         let dialect = write.dialect();
-        if dialect == Dialect::Hubspot && write.is_batch() && self.faults.strikes(dialect.name(), Fault::Empty, &mut self.dice).is_some() {
-            return Err(Ended::refused(Some(self.gauge(dialect, hubspot::nothing()))));
+        if let Some(nothing) = dialect.nothing(&write)
+            && self.faults.strikes(dialect.name(), Fault::Empty, &mut self.dice).is_some()
+        {
+            return Err(Ended::refused(Some(nothing)));
         }
         let late = self.faults.strikes(dialect.name(), Fault::Late, &mut self.dice);
-        if let Some(span) = late.filter(|_| self.late.len() < MAX_LATE) {
+        if let Some(span) = late.filter(|_| self.late.len() < MAX_LATE && write.keeps()) {
             return Err(self.postpone(head.clone(), write, now + span));
         }
         let locked = self.locked(&write);
@@ -329,15 +404,15 @@ impl Core {
     }
 
     /// The answer of a fault that strikes before anything is applied.
-    fn refuse(&mut self, dialect: Dialect, fault: Fault, span: Duration, token: &str, now: Time) -> Option<HttpReply> {
+    fn refuse(&mut self, dialect: Spoken, fault: Fault, span: Duration, token: &str, now: Time) -> Option<HttpReply> {
         match fault {
             Fault::ExpiredToken => {
                 self.sessions.end(token, now);
-                Some(dialect.expired())
+                Some(dialect.expired(now))
             }
-            Fault::Throttled => Some(dialect.throttled(span)),
-            Fault::Limit => Some(self.gauge(dialect, dialect.crowded())),
-            Fault::FailBefore => Some(self.gauge(dialect, dialect.broken())),
+            Fault::Throttled => Some(dialect.throttled(span, now)),
+            Fault::Limit => Some(dialect.crowded(now)),
+            Fault::FailBefore => Some(dialect.broken(now)),
             Fault::Down
             | Fault::CutBefore
             | Fault::Empty
@@ -352,12 +427,12 @@ impl Core {
         }
     }
 
-    fn gauge(&self, dialect: Dialect, reply: HttpReply) -> HttpReply {
-        let budget = match dialect {
-            Dialect::Salesforce => &self.salesforce,
-            Dialect::Hubspot => &self.hubspot,
-        };
-        budget.gauge(dialect, &self.options, reply)
+    fn gauge(&self, dialect: Spoken, readings: &[Reading], reply: HttpReply) -> HttpReply {
+        match dialect {
+            Spoken::Salesforce => self.salesforce.gauge_salesforce(&self.options, reply),
+            Spoken::Hubspot => self.hubspot.gauge_hubspot(&self.options, reply),
+            Spoken::Other(other) => other.gauge(readings, reply),
+        }
     }
 
     fn postpone(&mut self, head: Head, write: Write, due: Time) -> Ended {
@@ -389,29 +464,39 @@ impl Core {
         let (reply, whole, records) = match write {
             Write::Salesforce { version, write } => {
                 let (way, collection) = (write.way, write.collection);
-                let ran = self.org.write(write, locked, room.saturating_sub(self.portal.held()), now);
+                let ran = self.org.write(write, locked, room.saturating_sub(self.portal.held() + self.shelf.held()), now);
                 let reply = salesforce::reply_to_write(way, collection, &version, &ran, missing);
                 (reply, ran.is_err(), salesforce::touched(ran.unwrap_or_default()))
             }
             Write::Hubspot { hubspot } => {
                 let (way, single) = (hubspot.way, hubspot.single);
-                let ran = self.portal.write(hubspot, locked, room.saturating_sub(self.org.held()), now);
+                let ran = self.portal.write(hubspot, locked, room.saturating_sub(self.org.held() + self.shelf.held()), now);
                 let reply = hubspot::reply_to_write(way, single, &ran, missing);
                 (reply, ran.is_err(), hubspot::touched(ran.unwrap_or_default()))
+            }
+            Write::Other(Sent { dialect, request, .. }) => {
+                let room = room.saturating_sub(self.org.held() + self.portal.held());
+                let answer = dialect.answer(&request, &mut World::new(&mut self.shelf, dialect.name(), locked, missing, room, now));
+                (answer.reply.clone(), answer.reply.status >= 400 && answer.records.is_empty(), answer.records)
             }
         };
         let count = |results: &[&str]| {
             u64::try_from(records.iter().filter(|record| results.contains(&&*record.result)).count()).unwrap_or_default()
         };
         let (creates, updates) = (count(&["created"]), count(&["updated", "deleted"]));
-        let refused = u64::from(whole) + u64::try_from(records.len()).unwrap_or_default() - creates - updates;
+        let fine = creates + updates + count(&["unchanged"]);
+        let refused = u64::from(whole) + u64::try_from(records.len()).unwrap_or_default() - fine;
         self.stats.creates += creates;
         self.stats.updates += updates;
         Ended { reply: Some(reply), applied: creates + updates > 0, records, refused }
     }
 
-    fn look(&mut self, look: Look) -> HttpReply {
+    fn look(&mut self, look: Look, now: Time) -> HttpReply {
         let (version, what) = match look {
+            Look::Other(dialect, request) => {
+                let nothing = BTreeSet::new();
+                return dialect.answer(&request, &mut World::new(&mut self.shelf, dialect.name(), &nothing, false, 0, now)).reply;
+            }
             Look::Hubspot(look) => return self.portal.look(look).unwrap_or_else(|refusal| refusal.reply()),
             Look::Salesforce { version, what } => (version, what),
         };
@@ -438,7 +523,7 @@ impl Core {
         }
     }
 
-    fn log(&mut self, head: Head, dialect: Dialect, ended: &mut Ended, at: Time) {
+    fn log(&mut self, head: Head, dialect: Spoken, ended: &mut Ended, at: Time) {
         self.stats.refused += ended.refused;
         self.last_seq += 1;
         let records = std::mem::take(&mut ended.records);
@@ -461,14 +546,7 @@ impl Core {
     }
 }
 
-fn budget<'a>(salesforce: &'a mut Budget, hubspot: &'a mut Budget, dialect: Dialect) -> &'a mut Budget {
-    match dialect {
-        Dialect::Salesforce => salesforce,
-        Dialect::Hubspot => hubspot,
-    }
-}
-
-fn view(crm: &'static str, object: &'static str, id: String, row: &Row) -> RecordView {
+fn view(crm: &'static str, object: impl Into<Cow<'static, str>>, id: String, row: &Row) -> RecordView {
     RecordView {
         crm: crm.into(),
         object: object.into(),

@@ -10,8 +10,10 @@ use model::time::parse_span;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// The dialects that faults can be set for on their own.
-pub(crate) const DIALECTS: &[&str] = &[crate::salesforce::CRM, crate::hubspot::CRM];
+/// The dialects that the sandbox speaks, each of which faults can be set for on its own.
+pub fn dialects() -> impl Iterator<Item = &'static str> {
+    [crate::salesforce::CRM, crate::hubspot::CRM].into_iter().chain(crate::dialects::DIALECTS.iter().map(|dialect| dialect.name()))
+}
 
 /// The longest span a fault may name.
 const MAX_SPAN: Duration = Duration::from_secs(24 * 3_600);
@@ -115,7 +117,7 @@ struct Setting {
 /// | `429=P[:SPAN]` | 429 with `Retry-After` (default 1 s), nothing applied |
 /// | `limit=P` | the CRM's own "too many requests at once" answer, nothing applied |
 /// | `500-before=P`, `cut-before=P` | 500, or no answer at all; nothing applied |
-/// | `empty=P` | HubSpot alone: not applied, and the answer is a success with nothing in it |
+/// | `empty=P` | not applied, and the answer is a success with nothing in it; for CRMs that are known to do so |
 /// | `500-after=P`, `cut-after=P` | 500, or no answer at all; applied |
 /// | `late=P[:SPAN]` | no answer, not applied now, but after the span (default 30 s), over whatever was written meanwhile |
 /// | `garbage=P` | applied, and the answer is HTML, empty or half a JSON text, with status 200 |
@@ -141,7 +143,7 @@ pub enum WrongFault {
         name: String,
     },
     /// No dialect has this name.
-    #[error("there is no dialect `{name}` here; there are {}", DIALECTS.join(", "))]
+    #[error("there is no dialect `{name}` here; there are {}", dialects().collect::<Vec<_>>().join(", "))]
     UnknownDialect {
         /// What was given.
         name: String,
@@ -264,8 +266,8 @@ fn full_name(dialect: Option<&str>, fault: Fault) -> String {
 fn read_name(name: &str) -> Result<(Option<&'static str>, Fault), WrongFault> {
     let (dialect, bare) = match name.split_once('.') {
         Some((dialect, bare)) => {
-            let known = DIALECTS.iter().find(|known| **known == dialect);
-            (Some(*known.ok_or_else(|| WrongFault::UnknownDialect { name: dialect.into() })?), bare)
+            let known = dialects().find(|known| *known == dialect);
+            (Some(known.ok_or_else(|| WrongFault::UnknownDialect { name: dialect.into() })?), bare)
         }
         None => (None, name),
     };

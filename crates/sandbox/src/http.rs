@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Time;
 use serde::Serialize;
 
 /// One request to the sandbox. Borrowed, so that reading it copies nothing.
@@ -102,7 +103,39 @@ pub(crate) fn pair(text: &str, name: &str) -> Option<String> {
     pairs(text).into_iter().find(|(held, _)| held == name).map(|(_, value)| value)
 }
 
+/// A moment as HTTP writes it (RFC 9110, 5.6.7): `Tue, 23 May 2023 14:42:01 GMT`.
+pub(crate) fn http_date(at: Time) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = Time::from_seconds(at.seconds()).to_string();
+    let weekday = usize::try_from(at.seconds().div_euclid(86_400).rem_euclid(7)).unwrap_or_default();
+    let month = text.get(5..7).and_then(|month| month.parse::<usize>().ok()).unwrap_or(1).clamp(1, 12);
+    let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
+    format!("{}, {} {} {} {} GMT", DAYS[weekday], part(8..10), MONTHS[month - 1], part(0..4), part(11..19))
+}
+
+/// Whether a content type is JSON, with or without parameters.
+pub(crate) fn is_json(kind: Option<&str>) -> bool {
+    kind.and_then(|kind| kind.split(';').next()).is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// Path and query of a target.
 pub(crate) fn split(target: &str) -> (&str, &str) {
     target.split_once('?').unwrap_or((target, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_http_writes_them() {
+        for (seconds, says) in [
+            (1_684_852_921, "Tue, 23 May 2023 14:42:01 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(Time::from_seconds(seconds)), says);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! statement of the same name on SQLite, and as short as it can be read.
 
 mod catch_up;
+mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,14 +12,15 @@ use model::drift::Learned;
 use model::event::Warning;
 use model::quota::Lane;
 use model::record::State;
-use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, ReconciliationId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
+use crate::reconcile::ReconciliationRow;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
-    hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow,
+    Whereabouts, Whole, hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -52,6 +54,8 @@ pub struct Tables {
     pub audit: Vec<AuditEntry>,
     /// By id.
     pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
+    /// By id.
+    pub reconciliations: BTreeMap<ReconciliationId, ReconciliationRow>,
     /// By source and event type.
     pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,
@@ -196,6 +200,31 @@ impl Tx {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        for id in records {
+            if let Some(record) = self.0.records.get_mut(id).map(|entry| &mut entry.record).filter(|record| record.state == State::Blocked)
+            {
+                (record.state, record.wake_at) = (State::Due, Some(now));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let entries = records.iter().filter_map(|id| self.0.records.get(id));
+        let one = |entry: &RecordEntry| Whereabouts {
+            key: entry.key.clone(),
+            crm_id: entry.record.crm_id.clone(),
+            written: entry.record.pushed > 0,
+        };
+        Ok(entries.map(|entry| (entry.id, one(entry))).collect())
+    }
+
+    pub(crate) fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let of = self.0.dead_letters.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(of.filter(|(_, letter)| letter.reason == model::Reason::ParentFailed).map(|(id, _)| *id).collect())
     }
 
     pub(crate) fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {

@@ -65,7 +65,11 @@ impl Store {
         }
         let (result, woken) = match &replay.event {
             None => reopen_as_it_was(&mut tx, &delivery, &event, now).await?,
-            Some(new) => self.reopen_anew(&mut tx, &delivery, event, new, now).await?,
+            Some(new) => self.reopen_anew(&mut tx, &delivery, event.clone(), new, now).await?,
+        };
+        let woken = match result {
+            Reopened::Reopened { .. } | Reopened::Replaced { .. } => with_orphans(&mut tx, &delivery, &event, woken, now).await?,
+            Reopened::StillDead { .. } | Reopened::InFlight { .. } | Reopened::NotFound => woken,
         };
         let detail = json!({ "reason": reason, "result": result, "mapping": if replay.event.is_some() { "current" } else { "original" },
             "edited_raw_event": replay.edited.as_ref().map(|edited| edited.id) });
@@ -306,6 +310,17 @@ async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: 
         correlation_id: event.correlation_id.clone().unwrap_or_else(|| event.raw_event.to_string()),
     };
     Ok((Reopened::Reopened { delivery: delivery.id, generation: delivery.generation + 1 }, vec![wakeup]))
+}
+
+/// Opens what had failed only because this delivery did: it waits for it again.
+async fn with_orphans(tx: &mut Tx, parent: &Delivery, event: &Event, mut woken: Vec<Wakeup>, now: Time) -> Result<Vec<Wakeup>, Error> {
+    for orphan in tx.orphans_of(event.id).await? {
+        if let Some(orphan) = tx.delivery(orphan).await?.filter(|orphan| orphan.id != parent.id && orphan.destination == parent.destination)
+        {
+            woken.extend(reopen_as_it_was(tx, &orphan, event, now).await?.1);
+        }
+    }
+    Ok(woken)
 }
 
 /// What an ended delivery shows; an open one is said to be queued, whatever its record is at.

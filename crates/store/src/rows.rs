@@ -155,6 +155,15 @@ pub struct RecordEntry {
     pub record: Record,
 }
 
+/// Where a record is in the CRM, for those that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub key: String,
+    pub crm_id: Option<String>,
+    /// It was written at least once.
+    pub written: bool,
+}
+
 /// By what a record is found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AliasKey {

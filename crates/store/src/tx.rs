@@ -11,7 +11,10 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::reconcile::{ReconciliationRow, Sights};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
@@ -72,6 +75,9 @@ on_each! {
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
     fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> u64;
+    fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> BTreeMap<RecordId, Whereabouts>;
+    fn orphans_of(&mut self, event: EventId) -> Vec<DeliveryId>;
     fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
     fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> BTreeSet<RecordId>;
     fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Vec<RecordEntry>;
@@ -104,6 +110,12 @@ on_each! {
     fn put_catch_up(&mut self, held: &CatchUpRow) -> ();
     fn last_catch_up(&mut self, source: &str) -> (Option<Time>, Option<Time>);
     fn count_correlated(&mut self, correlation: &str) -> u64;
+    fn insert_reconciliation(&mut self, new: &ReconciliationRow) -> ();
+    fn open_reconciliations(&mut self, destination: &str) -> Vec<ReconciliationRow>;
+    fn put_reconciliation(&mut self, held: &ReconciliationRow) -> ();
+    fn last_reconciliation(&mut self, destination: &str, object: &str) -> (Option<Time>, RecordId);
+    fn sights(&mut self, destination: &str, object: &str, after: RecordId, up_to: RecordId, limit: u32) -> Sights;
+    fn last_succeeded(&mut self, records: &BTreeSet<RecordId>) -> Vec<DeliveryId>;
     fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Looked;
 }
 

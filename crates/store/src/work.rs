@@ -2,7 +2,8 @@
 
 mod agree;
 mod enrich;
-mod settle;
+mod family;
+pub(crate) mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
-use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Repeat, Step, Waiting};
 use model::quota::{Lane, Usage};
 use model::record::Stamp;
 use model::route::Routes;
@@ -51,6 +52,10 @@ pub struct Work<'a> {
     pub calls_max: u32,
     /// Whether the CRM considers two values of a field equal.
     pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+    /// What may follow when nobody knows whether a record of an object was created.
+    pub repeat: &'a (dyn Fn(&str, Mode) -> Repeat + Send + Sync),
+    /// Whether the CRM can be asked what records of an object hold.
+    pub reads: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// `destination` is a source, and its objects are fetched instead of written.
     pub enriching: Option<Enriching<'a>>,
 }
@@ -75,6 +80,8 @@ pub enum Kind {
     Push,
     /// Read an object of a source's.
     Fetch,
+    /// Read what is believed to be known.
+    Reconcile,
 }
 
 impl Kind {
@@ -85,6 +92,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Push => "push",
             Self::Fetch => "fetch",
+            Self::Reconcile => "reconcile",
         }
     }
 
@@ -264,12 +272,16 @@ impl Store {
         }
         // What ended is no longer open for the claim that follows.
         ledger.write(&mut tx, now).await?;
+        family::wake(&mut tx, work, &ledger.ended, now).await?;
         advanced.ended.append(&mut ledger.ended);
         let mut spares = false;
         if work.calls_max > 0 {
             let mut ledger = Ledger::default();
             spares = self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
             ledger.write(&mut tx, now).await?;
+            if family::wake(&mut tx, work, &ledger.ended, now).await? {
+                advanced.next = Some(now);
+            }
             advanced.ended.append(&mut ledger.ended);
         }
         if destination != seen || !advanced.calls.is_empty() {
@@ -350,12 +362,13 @@ impl Store {
                 open.entry(row.record).or_default().push(row);
             }
         }
+        let parents = family::Parents::of(tx, work, &due, &open).await?;
         let mut ready = Vec::with_capacity(due.len());
         for entry in due {
             let rows = open.remove(&entry.id).unwrap_or_default();
             let lease_call = entry.record.lease.as_ref().map(|lease| lease.call);
             let patch = lease_call.and_then(|call| sent.get(&(call, entry.id)));
-            ready.push(plan_one(work, entry, &rows, patch, now)?);
+            ready.push(plan_one(work, entry, &rows, &parents, patch, now)?);
         }
         Ok(ready)
     }
@@ -409,6 +422,7 @@ fn plan_one(
     work: &Work<'_>,
     entry: RecordEntry,
     rows: &[OpenRow],
+    parents: &family::Parents,
     sent: Option<&BTreeMap<String, Value>>,
     now: Time,
 ) -> Result<Ready, Error> {
@@ -421,18 +435,34 @@ fn plan_one(
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let event = parsed(row)?;
-        open.push(Open {
+        let one = Open {
             delivery: row.delivery,
             event: row.delivery.event(),
             mode: row.mode,
             stamp: Stamp { trust: row.trust, occurred_at: weighed_at(&event, row), key: row.key.clone() },
             fields: work.routes.crm_fields(work.destination, &entry.object, &event).unwrap_or_default(),
             received_at: row.received_at,
-        });
+        };
+        // What is deleted needs no parent.
+        let kin = if row.mode == Mode::Delete { Vec::new() } else { parents.kin(work, &entry.object, object, row.delivery) };
+        open.push((one, kin));
     }
+    let family = protocol::family(open);
+    let mode = family.ready.iter().map(|open| open.mode).filter(|mode| *mode != Mode::Delete).max().unwrap_or_default();
     let identifier_fields = object.identifier_fields();
-    let context = Context { policy: work.policy, identifier_fields: &identifier_fields, adopt: object.adopt, now };
-    let mut planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    let context = Context {
+        policy: work.policy,
+        identifier_fields: &identifier_fields,
+        merges: &object.merges,
+        adopt: object.adopt,
+        repeat: (work.repeat)(&entry.object, mode),
+        reads: (work.reads)(&entry.object),
+        blocked: family.blocked,
+        now,
+    };
+    let mut planned = protocol::plan(entry.record.clone(), &family.ready, sent, work.holder, CallId(0), &context);
+    planned.endings.extend(family.orphans);
+    planned.warnings.extend(family.warnings);
     planned.record.lane = best(rows, planned.record.lane);
     Ok(Ready { entry, planned })
 }

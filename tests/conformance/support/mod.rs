@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::destination::Policy;
+use model::protocol::Repeat;
 use model::quota::Lane;
 use model::route::{ObjectPlan, Routes};
 use model::{DeliveryId, RawEventId, RecordId, Time};
@@ -46,6 +47,8 @@ pub struct Ledger {
     pub holder: String,
     pub group_limit: usize,
     pub calls_max: u32,
+    /// What may follow an unknown creation, and whether one can look.
+    pub repeat: (Repeat, bool),
     /// Of what is taken in next.
     pub lane: Lane,
 }
@@ -84,6 +87,7 @@ impl Ledger {
             lane: Lane::Fresh,
             group_limit: 200,
             calls_max: 4,
+            repeat: (Repeat::Keyed, true),
         };
         (ledger, keepsake)
     }
@@ -138,6 +142,8 @@ impl Ledger {
             group_limit: self.group_limit,
             calls_max: self.calls_max,
             equal: &equal,
+            repeat: &|_, _| self.repeat.0,
+            reads: &|_| self.repeat.1,
             enriching: None,
         };
         self.store.advance(self.now, &work, finished, &mut || 0.0).await.unwrap()
@@ -215,8 +221,32 @@ impl Ledger {
     }
 }
 
+/// Accounts, their contacts, which point at them, and their deals, which are linked to both.
+pub fn families() -> Routes {
+    let account = json!({ "key": { "field": "Domain__c", "from": "identities.company.domain" }, "adopt": "overwrite", "fields": { "Company": "company" } });
+    let contact = json!({ "key": { "field": "Key__c" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Account", "field": "AccountId" }] });
+    let deal = json!({ "key": { "field": "Deal__c", "from": "identities.deal.external_id" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Contact" }] });
+    let plan = |object: &str, def: Value| ObjectPlan::compile("salesforce", object, &serde_json::from_value(def).unwrap()).unwrap();
+    let objects = || {
+        [("Account", account.clone()), ("Contact", contact.clone()), ("Deal", deal.clone())]
+            .map(|(object, def)| (object.to_owned(), plan(object, def)))
+            .into()
+    };
+    let destinations: BTreeMap<_, _> = DESTINATIONS.map(|name| (name.to_owned(), objects())).into();
+    Routes::compile(&[], &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
+}
+
 /// Two objects that differ only in whether present values are read first, and one that is found by domain alone.
 pub fn routes() -> Routes {
+    routes_of(&[])
+}
+
+/// The same, with routes that bring everything to these.
+pub fn routes_of(targets: &[(&str, &str)]) -> Routes {
+    let route = |(to, object): &(&str, &str)| serde_json::from_value(json!({ "to": to, "object": object })).unwrap();
+    let defs: Vec<_> = targets.iter().map(route).collect();
     let person = |adopt: &str| {
         json!({ "key": { "field": "Key__c" }, "match": ["external_id", "email"], "adopt": adopt,
             "fields": { "Email": "email", "Phone": "phone_e164", "FirstName": "first_name", "Company": "company", "City": "city" } })
@@ -229,5 +259,5 @@ pub fn routes() -> Routes {
             .into()
     };
     let destinations: BTreeMap<_, _> = DESTINATIONS.map(|name| (name.to_owned(), people())).into();
-    Routes::compile(&[], &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
+    Routes::compile(&defs, &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
 }

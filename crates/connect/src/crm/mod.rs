@@ -1,12 +1,15 @@
 //! One file a CRM. Each has its connector, built from the destination's settings; `TAKES`, the credentials that it takes; and `CALLS`, how
 //! many calls a second it bears of anybody, where nothing is configured.
 
+pub mod attio;
 pub mod hubspot;
 mod refusal;
 pub mod salesforce;
+mod same;
 
 use crate::{AuthKind, Connector, Settings, SettingsError};
 
+pub use attio::Attio;
 pub use hubspot::Hubspot;
 pub use salesforce::Salesforce;
 
@@ -50,6 +53,8 @@ kinds! {
     Salesforce = "salesforce" in salesforce;
     /// HubSpot.
     Hubspot = "hubspot" in hubspot;
+    /// Attio.
+    Attio = "attio" in attio;
 }
 
 impl Kind {

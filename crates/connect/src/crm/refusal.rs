@@ -72,6 +72,12 @@ pub(crate) fn ambiguous<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Fail
     Failure { reason: Some(Reason::AmbiguousMatch), ..failure }
 }
 
+/// The same where the CRM says that there are several and not which.
+pub(crate) fn several() -> Failure {
+    let failure = Failure::new(Class::Conflict, Scope::Record, "ambiguous_match", "several records have this key");
+    Failure { reason: Some(Reason::AmbiguousMatch), ..failure }
+}
+
 /// A refused call's failure where it belongs: with its only record, or with the call.
 pub(crate) fn placed<T>(failure: Failure, records: usize) -> Outcome<T> {
     match failure.scope {

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, fetch, rest, wait};
+use super::{
+    Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, believe, dead, fetch, rest, wait,
+};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;
-use crate::record::{CALLS_REMEMBERED, CRM_KEY, Held, Record, Stamp, State};
+use crate::record::{CALLS_REMEMBERED, Held, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, Failure, Reason, Scope, Time};
 
 /// Conflicts in a row after which a person looks.
@@ -80,7 +82,7 @@ fn settle_late(settled: &mut Settled, claim: &Claim, result: &Result<Found, Fail
     }
 }
 
-fn remember(record: &mut Record, call: CallId) {
+pub(super) fn remember(record: &mut Record, call: CallId) {
     record.body.calls.push(call);
     let excess = record.body.calls.len().saturating_sub(CALLS_REMEMBERED);
     record.body.calls.drain(..excess);
@@ -93,9 +95,15 @@ fn wrote(settled: &mut Settled, claim: &Claim, push: &Push, written: &Written, s
     if push.mode == Mode::CreateOnly && written.created == Some(false) {
         return was_there(settled, push, written);
     }
+    if let Some(stamp) = &push.deleted {
+        record.body.deleted = Some(stamp.clone());
+        record.crm_id = None;
+        record.body.missing.clear();
+    }
     record.body.fields = push.fields.clone();
     record.body.missing.retain(|field| !push.patch.contains_key(field));
-    record.adopted = true;
+    // Whoever writes it again looks first: a person may have made it anew.
+    record.adopted = push.deleted.is_none();
     (record.tries, record.attempts, record.conflicts) = (0, 0, 0);
     if written.crm_id.is_some() {
         record.crm_id.clone_from(&written.crm_id);
@@ -138,7 +146,6 @@ fn compare(record: &mut Record, present: Option<&Present>, settling: &Settling<'
         record.body.missing = held.map(|(field, _)| field.clone()).collect();
         return;
     };
-    let occurred_at = present.modified_at.unwrap_or_default();
     for (field, value) in &present.fields {
         let ours = record.body.fields.0.get(field);
         if (settling.equal)(field, ours.map_or(&Value::Null, |held| &held.value), value) {
@@ -153,9 +160,7 @@ fn compare(record: &mut Record, present: Option<&Present>, settling: &Settling<'
                 record.body.fields.0.insert(field.clone(), Held { value: value.clone(), stamp });
             }
         } else {
-            let stamp = Stamp { trust: settling.policy.crm_trust, occurred_at, key: CRM_KEY.into() };
-            record.body.missing.remove(field);
-            record.body.fields.0.insert(field.clone(), Held { value: value.clone(), stamp });
+            believe(record, field, value, present.modified_at, settling.policy);
         }
     }
 }

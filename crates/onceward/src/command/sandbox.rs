@@ -24,7 +24,7 @@ pub struct Sandbox {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How it misbehaves: `429=0.05,500-before=0.02,cut-after=0.01,late=0.01:30s,partial=0.02,lock=0.01,down=30s`, also for one
-    /// dialect (`salesforce.429=0.05`).
+    /// dialect (`salesforce.429=0.05`); `GET /_sandbox/faults` shows what is in force, a wrong name what there is.
     #[arg(long, default_value = "", value_name = "LIST")]
     faults: sandbox::Faults,
     /// Who is let in: `client-id:secret,…,token,…`; a private app's token stands alone. Default: anyone.

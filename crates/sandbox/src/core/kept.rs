@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Budget, Core, Late, Stats};
+use crate::dialects::{self, Meters};
 use crate::records::Row;
 use crate::{hubspot, salesforce};
 
@@ -59,6 +60,8 @@ struct Counts {
     salesforce: Budget,
     #[serde(default)]
     hubspot: Budget,
+    #[serde(default)]
+    meters: Meters,
     stats: Stats,
 }
 
@@ -118,6 +121,7 @@ impl Core {
         self.marks = Some(Marks { seq: self.last_seq, ..Marks::default() });
         self.org.keep_changes();
         self.portal.keep_changes();
+        self.shelf.keep_changes();
     }
 
     /// What has changed since the last time; `None` if nothing has.
@@ -129,11 +133,12 @@ impl Core {
         let seq = self.last_seq;
         let Some(marks) = self.marks.as_mut().filter(|marks| marks.emptied || marks.seq != seq) else { return Ok(None) };
         let Marks { emptied, postponed, landed, .. } = std::mem::replace(marks, Marks { seq, ..Marks::default() });
-        let (leads, contacts) = (self.org.take_changed(), self.portal.take_changed());
-        let entries = leads.len() + contacts.len() + 1;
+        let (leads, contacts, others) = (self.org.take_changed(), self.portal.take_changed(), self.shelf.take_changed());
+        let entries = leads.len() + contacts.len() + others.len() + 1;
         let leads = leads.iter().map(|&(object, number)| kept(salesforce::CRM, object, number, self.org.row(object, number)));
         let contacts = contacts.iter().map(|&(object, number)| kept(hubspot::CRM, object, number, self.portal.row(object, number)));
-        let records = leads.chain(contacts).collect();
+        let others = others.iter().map(|(crm, object, number)| kept(crm, object, *number, self.shelf.row(crm, object, *number)));
+        let records = leads.chain(contacts).chain(others).collect();
         let late = postponed.into_iter().filter_map(|(due, number)| Some((due, number, self.late.get(&(due, number))?))).collect();
         let line = written(&Line { counts: self.counts(), records, late, landed })?;
         Ok(Some(Changes { emptied, entries, line }))
@@ -148,7 +153,8 @@ impl Core {
         let mut line: Written<'_> = Line { counts: self.counts(), records: Vec::new(), late: Vec::new(), landed: Vec::new() };
         let leads = self.org.rows(None).map(|(object, number, row)| kept(salesforce::CRM, object.name, number, Some(row)));
         let contacts = self.portal.rows(None).map(|(object, number, row)| kept(hubspot::CRM, object, number, Some(row)));
-        for record in leads.chain(contacts) {
+        let others = self.shelf.all().map(|(crm, object, number, row)| kept(crm, object, number, Some(row)));
+        for record in leads.chain(contacts).chain(others) {
             line.records.push(record);
             if line.records.len() == LINE {
                 to.write_all(&written(&line)?)?;
@@ -166,7 +172,7 @@ impl Core {
 
     /// Records held, deleted ones included.
     pub(crate) fn held(&self) -> usize {
-        self.org.held() + self.portal.held()
+        self.org.held() + self.portal.held() + self.shelf.held()
     }
 
     /// Takes back in what a line holds; lines come in the order in which they were handed out.
@@ -179,7 +185,7 @@ impl Core {
         let unreadable = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, format!("column {}", error.column()));
         let Read { counts, records, late, landed } = serde_json::from_slice(line).map_err(unreadable)?;
         (self.last_seq, self.last_late) = (counts.seq, counts.late);
-        (self.salesforce, self.hubspot, self.stats) = (counts.salesforce, counts.hubspot, counts.stats);
+        (self.salesforce, self.hubspot, self.meters, self.stats) = (counts.salesforce, counts.hubspot, counts.meters, counts.stats);
         for Kept { crm, object, number, row } in records {
             let row = row.map(|row| {
                 let KeptRow { created, modified, creates, writes, deleted, key_field, fields } = row;
@@ -189,7 +195,13 @@ impl Core {
             let known = match crm.as_str() {
                 salesforce::CRM => self.org.restore(&object, number, row),
                 hubspot::CRM => self.portal.restore(&object, number, row),
-                _ => false,
+                other => match dialects::named(other) {
+                    Some(dialect) => {
+                        self.shelf.restore(dialect.name(), &object, number, row);
+                        true
+                    }
+                    None => false,
+                },
             };
             if !known {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it has a record of an object that there is not"));
@@ -208,6 +220,7 @@ impl Core {
             late: self.last_late,
             salesforce: self.salesforce.clone(),
             hubspot: self.hubspot.clone(),
+            meters: self.meters.clone(),
             stats: self.stats(),
         }
     }

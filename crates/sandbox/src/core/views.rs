@@ -22,8 +22,10 @@ pub struct Options {
     pub credentials: Credentials,
     /// How long a token is good for.
     pub token_life: Duration,
-    /// Calls in a day before Salesforce says `REQUEST_LIMIT_EXCEEDED`, and as many again before HubSpot says `DAILY`.
+    /// Calls in a day before Salesforce says `REQUEST_LIMIT_EXCEEDED`, and as many again in every other dialect before it says its word for it.
     pub daily_calls: u64,
+    /// How many times its documented short budgets a dialect of the frame gives; HubSpot's is the next setting.
+    pub budget_times: u64,
     /// Calls in any ten seconds before HubSpot says `TEN_SECONDLY_ROLLING`.
     pub ten_secondly_calls: usize,
     /// Records held, deleted ones included, before creations are refused.
@@ -31,7 +33,8 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 5 ms, no faults, anyone, tokens for two hours, 5,000,000 calls a day, 190 in ten seconds (HubSpot's Professional plan), 1,000,000 records.
+    /// 5 ms, no faults, anyone, tokens for two hours, 5,000,000 calls a day, short budgets as documented, 190 calls in ten seconds (HubSpot's
+    /// Professional plan), 1,000,000 records.
     fn default() -> Self {
         Self {
             latency: Duration::from_millis(5),
@@ -39,6 +42,7 @@ impl Default for Options {
             credentials: Credentials::default(),
             token_life: Duration::from_secs(7_200),
             daily_calls: 5_000_000,
+            budget_times: 1,
             ten_secondly_calls: 190,
             max_records: 1_000_000,
         }

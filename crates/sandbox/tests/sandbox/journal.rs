@@ -242,3 +242,24 @@ async fn a_restart_keeps_both_dialects_with_their_late_writes() {
     assert_eq!((held.len(), held[0].creates, held[0].writes), (2, 1, 3), "the late one landed, once");
     assert_eq!(again.killed().await.records(), again.records());
 }
+
+#[tokio::test]
+async fn the_dialects_of_the_frame_survive_a_restart_with_their_late_writes_and_what_they_remember() {
+    let before = Kept::new().await;
+    let assert = "/v2/objects/deals/records?matching_attribute=erp_id";
+    let deal = |name: &str| json!({ "data": { "values": { "erp_id": "d-1", "name": name, "stage": "Lead", "owner": "me" } } });
+    let made = json!({ "data": { "title": "Key", "description": "", "api_slug": "erp_id", "type": "text", "is_required": false,
+        "is_unique": true, "is_multiselect": false, "config": {} } });
+    assert_eq!(before.call("POST", "/v2/objects/deals/attributes", &made).await.0, 200);
+    assert_eq!(before.call("PUT", assert, &deal("First")).await.0, 200);
+    before.call("PUT", "/_sandbox/faults", &json!({ "late": "1:60s" })).await;
+    assert_eq!(before.call("PUT", assert, &deal("Late")).await.0, 0);
+
+    let after = before.killed().await;
+    assert_eq!(after.call("GET", "/_sandbox/records", &Value::Null).await, before.call("GET", "/_sandbox/records", &Value::Null).await);
+    let again = after.killed().await;
+    again.wait(61);
+    assert_eq!(again.call("GET", "/_sandbox/stats", &Value::Null).await.1["updates"], 1, "also after the file was written anew");
+    let (_, records) = again.call("GET", "/_sandbox/records?crm=attio", &Value::Null).await;
+    assert_eq!((records.as_array().unwrap().len(), &records[0]["fields"]["name"], &records[0]["key"]), (1, &json!("Late"), &json!("d-1")));
+}

@@ -10,6 +10,7 @@ mod catch_up;
 mod known;
 
 mod intake;
+mod reconcile;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use super::pool::{Begun, Pool};
 use super::read::{delivery, event, get, json, lane, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow, Whole};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow, Whereabouts, Whole};
 use crate::tx::{Burial, Looked, Sent};
 
 /// The key of the lock under which the audit trail grows.
@@ -184,6 +185,35 @@ impl Tx {
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
+    pub async fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let ids = list(records.iter().map(|id| id.0));
+        // In one order: several workers may wake the same children.
+        self.run(sqlx::query("select 1 from record where id = any($1) and state = 5 order by id for update").bind(ids.clone())).await?;
+        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 5";
+        self.run(sqlx::query(sql).bind(ids).bind(now.0)).await.map(drop)
+    }
+
+    /// Where these records are in their CRM; nobody waits for that.
+    pub async fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let sql =
+            "select r.id, b.key, b.crm_id, r.pushed as written from record r join record_body b on b.record_id = r.id where r.id = any($1)";
+        let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0)))).await?;
+        let one = |row| {
+            Ok((
+                RecordId(get(row, "id")?),
+                Whereabouts { key: get(row, "key")?, crm_id: get(row, "crm_id")?, written: get::<i64>(row, "written")? > 0 },
+            ))
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Deliveries of an event that failed because one did that they depend on.
+    pub async fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "select delivery_id from dead_letter where delivery_id between $1 and $1 + 63 and reason = 'parent_failed' order by 1";
+        let rows = self.all(sqlx::query(sql).bind(event.0)).await?;
+        rows.iter().map(|row| Ok(DeliveryId(get(row, "delivery_id")?))).collect()
+    }
+
     pub async fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         self.run(sqlx::query(WAKE_WITH_OPEN).bind(list(records.iter().map(|id| id.0))).bind(now.0)).await.map(drop)
     }

@@ -2,6 +2,7 @@
 //! database but a call.
 
 mod catch_up;
+mod reconcile;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,9 @@ use super::read::{delivery, event, flags, ids, lane, mode, record_entry, records
 use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, text_of, word};
 use super::{Names, Sqlite};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::tx::{Burial, Looked, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
@@ -277,9 +280,30 @@ impl Tx {
 
     /// Makes these records due, unless they wait after a failure or a worker holds them; these only move to a better lane.
     fn wake(&mut self, records: &BTreeMap<RecordId, Lane>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = iif(state in (0, 4), 1, state), wake_at = iif(state in (0, 4), ?2, wake_at), \
-                   lane = iif(state = 0, ?3, min(lane, ?3)) where id = ?1 and (state in (0, 4) or lane > ?3)";
+        let sql = "update record set state = iif(state in (0, 4, 5), 1, state), wake_at = iif(state in (0, 4, 5), ?2, wake_at), \
+                   lane = iif(state = 0, ?3, min(lane, ?3)) where id = ?1 and (state in (0, 4, 5) or lane > ?3)";
         self.each(sql, records.iter().map(|(id, lane)| (id.0, now.0, lane.number())))
+    }
+
+    /// Makes records due that wait for one that they belong to.
+    pub fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 5";
+        self.each(sql, records.iter().map(|id| (id.0, now.0)))
+    }
+
+    /// Where these records are in their CRM.
+    pub fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let sql = "select r.id, b.key, b.crm_id, r.pushed > 0 from record r join record_body b on b.record_id = r.id where r.id = ?";
+        let found = self.select(sql, records.iter().map(|id| (id.0,)), |row| {
+            Ok((RecordId(row.get(0)?), Whereabouts { key: row.get(1)?, crm_id: row.get(2)?, written: row.get(3)? }))
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Deliveries of an event that failed because one did that they depend on.
+    pub fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "select delivery_id from dead_letter where delivery_id between ?1 and ?1 + 63 and reason = 'parent_failed' order by 1";
+        self.select(sql, [(event.0,)], |row| Ok(DeliveryId(row.get(0)?)))
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.

@@ -25,9 +25,9 @@ const INTAKE: &str = "with \
         $32::bigint[], $33::text[], $35::bigint[])) \
     select id from record where id = any($34) order by id for update skip locked";
 // A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
-const WAKE: &str = "update record r set state = case when r.state in (0, 4) then 1 else r.state end, \
-    wake_at = case when r.state in (0, 4) then $3 else r.wake_at end, lane = case when r.state = 0 then v.lane else least(r.lane, v.lane) end \
-    from unnest($1::bigint[], $2::bigint[]) v (id, lane) where r.id = v.id and (r.state in (0, 4) or r.lane > v.lane)";
+const WAKE: &str = "update record r set state = case when r.state in (0, 4, 5) then 1 else r.state end, \
+    wake_at = case when r.state in (0, 4, 5) then $3 else r.wake_at end, lane = case when r.state = 0 then v.lane else least(r.lane, v.lane) end \
+    from unnest($1::bigint[], $2::bigint[]) v (id, lane) where r.id = v.id and (r.state in (0, 4, 5) or r.lane > v.lane)";
 
 impl Tx {
     /// Writes these rows, and makes these records due unless they wait after a failure or a worker holds them; these only move to a better lane. One that
