@@ -86,7 +86,7 @@ impl Crm {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let call = |row: &Value| Call {
             seq: row["seq"].as_u64().unwrap(),
-            at: Time(row["at"].as_i64().unwrap()),
+            at: Time::parse_rfc3339(row["at"].as_str().unwrap()).unwrap(),
             method: text(&row["method"]).unwrap(),
             path: text(&row["path"]).unwrap(),
             status: row["status"].as_u64(),

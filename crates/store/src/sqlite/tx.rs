@@ -2,6 +2,7 @@
 //! database but a call.
 
 mod catch_up;
+mod due;
 mod reconcile;
 mod sources;
 
@@ -278,13 +279,6 @@ impl Tx {
         Ok(free)
     }
 
-    /// Makes these records due, unless they wait after a failure or a worker holds them; these only move to a better lane.
-    fn wake(&mut self, records: &BTreeMap<RecordId, Lane>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = iif(state in (0, 4, 5), 1, state), wake_at = iif(state in (0, 4, 5), ?2, wake_at), \
-                   lane = iif(state = 0, ?3, min(lane, ?3)) where id = ?1 and (state in (0, 4, 5) or lane > ?3)";
-        self.each(sql, records.iter().map(|(id, lane)| (id.0, now.0, lane.number())))
-    }
-
     /// Makes records due that wait for one that they belong to.
     pub fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
         let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 5";
@@ -306,44 +300,11 @@ impl Tx {
         self.select(sql, [(event.0,)], |row| Ok(DeliveryId(row.get(0)?)))
     }
 
-    /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
-    pub fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = 1, wake_at = ?2, \
-                   lane = (select min(d.lane) from delivery d where d.record_id = record.id and d.state = 0) where id = ?1 and state = 0 \
-                   and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
-        self.each(sql, records.iter().map(|id| (id.0, now.0)))
-    }
-
     /// The records behind open deliveries of these events.
     pub fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> Result<BTreeSet<RecordId>, Error> {
         let sql = "select record_id from delivery where id between ?1 and ?1 + 63 and state = 0";
         let records = self.select(sql, events.iter().map(|id| (id.0,)), |row| Ok(RecordId(row.get(0)?)))?;
         Ok(records.into_iter().collect())
-    }
-
-    /// Due records of a destination, in the order of these lanes, and in each those that wait longest first.
-    pub fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Result<Vec<RecordEntry>, Error> {
-        let sql = records!(
-            "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id join record_body b on b.record_id = r.id \
-             where r.destination_id = ? and r.lane = ? and r.wake_at <= ? order by r.wake_at, r.id limit ?"
-        );
-        let destination = self.names.id(destination)?;
-        let mut due = Vec::new();
-        for lane in lanes {
-            let more = limit.saturating_sub(u32::try_from(due.len()).unwrap_or(u32::MAX));
-            if more > 0 {
-                due.extend(self.select(sql, [(destination, lane.number(), now.0, more)], record_entry)?);
-            }
-        }
-        Ok(due)
-    }
-
-    /// When the next record of a destination comes due in one of these lanes.
-    pub fn next_due(&mut self, destination: &str, lanes: &[Lane]) -> Result<Option<Time>, Error> {
-        let sql = "select min(wake_at) from record where destination_id = ? and lane = ? and wake_at is not null";
-        let destination = self.names.id(destination)?;
-        let next = self.select(sql, lanes.iter().map(|lane| (destination, lane.number())), |row| Ok(row.get::<_, Option<i64>>(0)?))?;
-        Ok(next.into_iter().flatten().min().map(Time))
     }
 
     pub fn records(&mut self, wanted: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, RecordEntry>, Error> {
