@@ -77,6 +77,24 @@ promises! {
         what_was_not_sent_goes_again_at_once
         a_sweep_wakes_a_record_that_sleeps_over_open_deliveries
     }
+    family {
+        a_child_is_written_after_its_parent_and_points_at_it
+        a_failed_parent_fails_its_children_and_its_replay_opens_them
+        the_child_of_a_parent_that_was_given_up_goes_without_it
+        a_child_whose_wakeup_was_missed_looks_by_itself
+        what_needs_no_parent_is_not_held_up_by_what_waits
+        a_link_is_a_record_of_its_own_that_waits_for_both_its_ends
+    }
+    remove {
+        what_is_older_than_a_deletion_does_not_bring_a_record_back
+        a_deletion_that_something_newer_outlived_is_none
+        what_was_never_there_is_deleted_without_a_call
+        a_deletion_whose_outcome_is_unknown_is_sent_again_and_settles
+        an_unknown_creation_is_looked_up_before_there_is_a_second_one
+        an_unknown_creation_under_an_idempotency_key_is_sent_again_as_it_was
+        an_unknown_creation_that_nobody_can_look_up_goes_to_a_person
+        what_cannot_be_looked_up_is_written_over_once_nothing_can_land_late
+    }
     doubt {
         a_result_with_an_old_fence_changes_nothing_but_sets_doubt
         a_late_refusal_says_nothing
@@ -103,6 +121,7 @@ promises! {
         a_look_is_paid_for_and_stands_back_behind_what_is_due
         a_sample_goes_on_where_the_last_one_ended_and_begins_anew_at_the_end
         what_the_crm_does_not_show_is_halved_waited_for_or_told
+        what_cannot_be_looked_up_or_is_no_longer_configured_ends_a_run_at_once
         a_schedule_begins_one_run_of_an_object_however_many_ask
     }
     refuse {
@@ -125,6 +144,19 @@ promises! {
         concurrency_is_counted_in_calls_under_way
         a_paused_destination_claims_nothing_and_still_settles
         one_destination_does_not_hold_up_another
+    }
+    quota {
+        better_lanes_go_first_and_in_a_lane_whoever_has_waited_longest
+        a_lane_has_its_turn_however_much_waits_in_better_ones
+        a_fresh_event_lifts_its_record_out_of_a_lower_lane
+        a_record_in_a_workers_hands_or_waiting_is_lifted_too
+        a_replay_goes_behind_fresh_events_and_before_what_was_caught_up
+        a_duplicate_push_lifts_what_was_caught_up
+        a_days_budget_rests_the_destination_which_wakes_by_itself
+        the_days_budget_is_shared_by_every_worker
+        the_reserve_of_a_day_is_kept_for_fresh_events_and_actions
+        what_the_crm_tells_of_its_own_count_holds_for_every_worker
+        a_call_counts_as_the_requests_that_it_took
     }
     catch_up {
         a_run_is_asked_for_and_goes_page_by_page_to_its_end

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::event::Mode;
 use model::protocol::{Found, Outcome, Present, Step, Written};
+use model::quota::{Lane, Usage};
 use model::record::State;
 use model::schedule::Schedule;
 use model::{Class, DeliveryId, Failure, Reason, Scope, Time};
@@ -21,7 +22,7 @@ use crate::support::{Answer, Arm, DESTINATIONS, Draft, FIELDS, Ledger, Seen, fai
 /// One step of a script. Numbers are taken modulo what there is to choose from.
 #[derive(Clone, Debug)]
 enum Deed {
-    Accept(Vec<Small>),
+    Accept(Vec<Small>, Lane),
     Advance,
     /// An open call comes back, and the next is claimed in the same step or not; perhaps it stays open and comes back again.
     ComeBack {
@@ -85,12 +86,16 @@ fn small() -> impl Strategy<Value = Small> {
         .prop_map(|(key, person, content, mode, object, trust, at, fate)| Small { key, person, content, mode, object, trust, at, fate })
 }
 
+fn lane() -> impl Strategy<Value = Lane> {
+    prop_oneof![1 => Just(Lane::Action), 4 => Just(Lane::Fresh), 1 => Just(Lane::Replay), 2 => Just(Lane::CatchUp)]
+}
+
 fn deed() -> impl Strategy<Value = Deed> {
     let come_back = (any::<usize>(), any::<u64>(), any::<bool>(), prop::bool::weighted(0.1))
         .prop_map(|(call, answers, claims, again)| Deed::ComeBack { call, answers, claims, again });
     let pass = prop_oneof![Just(0u64), 1..8u64, 50..90u64, 250..400u64];
     prop_oneof![
-        12 => prop::collection::vec(small(), 1..4).prop_map(Deed::Accept),
+        12 => (prop::collection::vec(small(), 1..4), lane()).prop_map(|(events, lane)| Deed::Accept(events, lane)),
         12 => Just(Deed::Advance),
         24 => come_back,
         10 => pass.prop_map(Deed::Pass),
@@ -116,7 +121,8 @@ impl Side {
     async fn act(&mut self, deed: &Deed) -> String {
         let (store, now) = (self.ledger.store.clone(), self.ledger.now);
         match deed {
-            Deed::Accept(events) => {
+            Deed::Accept(events, lane) => {
+                self.ledger.lane = *lane;
                 let batch: Vec<_> = events.iter().map(|small| self.ledger.request(&[small.draft()])).collect();
                 format!("{:?}", store.accept(now, &batch).await)
             }
@@ -208,7 +214,8 @@ fn result(call: &Call, answers: u64, now: Time) -> Finished {
         Some(failure) => Err(failure),
         None => Ok(items),
     };
-    Finished { call: call.clone(), duration: Duration::from_millis(5), http_status: Some(200), result }
+    let (requests, usage) = (draw(4) as u32, if draw(3) == 0 { vec![Usage::day(draw(40), 41)] } else { Vec::new() });
+    Finished { call: call.clone(), duration: Duration::from_millis(5), http_status: Some(200), requests, usage, result }
 }
 
 fn item(step: &Step, what: u64, value: u64, now: Time) -> Answer {
@@ -246,6 +253,10 @@ fn check_step(before: &Seen, after: &Seen, deed: &Deed, now: Time) {
             (&held.key, &held.source, held.occurred_at),
             "I3: the key of {id} changed"
         );
+    }
+    for delivery in after.deliveries.values().filter(|delivery| delivery.state == DeliveryState::Open) {
+        let lane = after.records[&delivery.record.unwrap()].record.lane;
+        assert!(lane <= delivery.lane, "{} is more urgent than its record's {lane:?}: {delivery:?}", delivery.id);
     }
     for (id, delivery) in &before.deliveries {
         let held = &after.deliveries[id];

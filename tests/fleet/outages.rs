@@ -11,24 +11,24 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// What became of one webhook.
 #[derive(Clone, Debug)]
-struct Answered {
+pub(crate) struct Answered {
     number: u64,
     /// `None`: no answer at all.
-    status: Option<u16>,
+    pub(crate) status: Option<u16>,
     retry_after: bool,
     at: Instant,
     took: Duration,
 }
 
 /// A vendor who sends a lead every so often, each once and whether or not those before were answered, and notes what was.
-struct Steady {
+pub(crate) struct Steady {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     sending: JoinHandle<Vec<Answered>>,
 }
 
 impl Steady {
-    fn start(fleet: &Fleet, first: u64, every: Duration) -> Self {
+    pub(crate) fn start(fleet: &Fleet, first: u64, every: Duration) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (http, public) = (fleet.http.clone(), fleet.ingests[0].public().to_owned());
         let (stopped, counted) = (stop.clone(), sent.clone());
@@ -51,12 +51,12 @@ impl Steady {
         Self { stop, sent, sending }
     }
 
-    async fn until_sent(&self, more: u64) {
+    pub(crate) async fn until_sent(&self, more: u64) {
         let wanted = self.sent.load(Ordering::Relaxed) + more;
         until("webhooks are being sent", SOON, async || (self.sent.load(Ordering::Relaxed) >= wanted).then_some(())).await;
     }
 
-    async fn stop(self) -> Vec<Answered> {
+    pub(crate) async fn stop(self) -> Vec<Answered> {
         self.stop.store(true, Ordering::Relaxed);
         self.sending.await.unwrap()
     }
@@ -79,7 +79,7 @@ async fn metric(admin: &Admin, line: &str) -> Option<f64> {
     metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
 }
 
-async fn until_metric(admin: &Admin, line: &str, wanted: f64, within: Duration) {
+pub(crate) async fn until_metric(admin: &Admin, line: &str, wanted: f64, within: Duration) {
     until(&format!("{line} is {wanted}"), within, async || (metric(admin, line).await == Some(wanted)).then_some(())).await;
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use model::Time;
 use serde_json::Value;
 
 /// A sandbox, as its own surface shows it.
@@ -30,6 +31,8 @@ impl Record {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub seq: u64,
+    /// When it came, by the CRM's clock.
+    pub at: Time,
     pub method: String,
     pub path: String,
     pub status: Option<u64>,
@@ -83,6 +86,7 @@ impl Crm {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let call = |row: &Value| Call {
             seq: row["seq"].as_u64().unwrap(),
+            at: Time(row["at"].as_i64().unwrap()),
             method: text(&row["method"]).unwrap(),
             path: text(&row["path"]).unwrap(),
             status: row["status"].as_u64(),

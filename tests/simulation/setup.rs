@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connect::{Auth, Body, Client, Kind, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
+use connect::{Auth, AuthKind, Body, Client, Kind, Reply, Request, Secret as ConnectSecret, Settings, Transport, TransportError};
 use harness::Dice;
 use ingest::Gate;
 use model::Time;
@@ -139,9 +139,13 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         let answer = exchange(&mut crm.lock().unwrap(), &request, *now.lock().unwrap());
         Box::pin(std::future::ready(answer))
     }));
-    let auth = match dialect.kind {
-        Kind::Salesforce => Auth::ClientCredentials { client_id: "worlds".into(), client_secret: ConnectSecret::new(SECRET) },
-        Kind::Hubspot => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
+    let (id, secret) = (|| "worlds".to_owned(), || ConnectSecret::new(SECRET));
+    let auth = match dialect.kind.takes().first() {
+        Some(AuthKind::ClientCredentials) => Auth::ClientCredentials { client_id: id(), client_secret: secret() },
+        Some(AuthKind::RefreshToken) => Auth::RefreshToken { client_id: id(), client_secret: secret(), refresh_token: secret() },
+        Some(AuthKind::ApiKey) => Auth::ApiKey { token: ConnectSecret::new("pat-worlds") },
+        Some(AuthKind::Basic) => Auth::Basic { username: id(), password: secret() },
+        Some(AuthKind::Bearer | AuthKind::JwtBearer) | None => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
     };
     let settings = Settings { call_timeout: Some(Duration::from_secs(15)), ..Settings::new(dialect.kind, "http://127.0.0.1:4000", auth) };
     let policy = Policy {

@@ -34,6 +34,13 @@ pub async fn gauges_know_queues_sources_and_destinations(world: World) {
     let [row] = world.store.destinations(at(41)).await.unwrap().try_into().unwrap();
     assert_eq!((row.state.as_str(), row.reason.as_deref(), row.until), ("paused", Some("ann: maintenance"), None));
     assert_eq!((row.open, row.oldest_open, row.last_success_at), (0, None, Some(at(30))));
+    // What was asked ten seconds ago counts no more, and nobody bounds a day here.
+    let [burst] = row.quota.as_slice() else { panic!("{:?}", row.quota) };
+    assert_eq!((burst.window.as_str(), burst.left, burst.limit, burst.told), ("burst", 100, 100, false));
+    assert_eq!((row.concurrency, row.concurrency_max), (Some(4), Some(4)));
+    let gauges = world.store.gauges(at(41)).await.unwrap();
+    assert_eq!(gauges.quota, row.quota.iter().map(|left| ("crm".to_owned(), left.clone())).collect::<Vec<_>>());
+    assert_eq!(gauges.concurrency, [("crm".to_owned(), 4)]);
     let counts = BTreeMap::from([("succeeded".to_owned(), 3), ("quarantined".to_owned(), 1)]);
     assert_eq!(world.store.counts(at(0)).await.unwrap(), counts);
     assert_eq!(world.store.counts(at(19)).await.unwrap(), BTreeMap::from([("succeeded".to_owned(), 1)]));

@@ -140,7 +140,7 @@ pub async fn an_open_delivery_shows_what_its_record_is_at(world: World) {
     assert_eq!(status().await, Status::Processing);
     let finish = |mut calls: Vec<Call>, result: Result<Found, Failure>| {
         let call = calls.remove(0);
-        [Finished { call, duration: Duration::ZERO, http_status: Some(200), result: Ok(vec![result]) }]
+        [Finished { call, duration: Duration::ZERO, http_status: Some(200), requests: 1, usage: Vec::new(), result: Ok(vec![result]) }]
     };
     world.advance(at(2), &finish(calls, Ok(Found::Held(None))), 0).await;
     assert_eq!(status().await, Status::Queued);

@@ -98,6 +98,7 @@ impl World {
             routing: Vec::new(),
             fetch: None,
             fetched: None,
+            identities: BTreeMap::new(),
             mapping_version: "v1".into(),
             audit: Audit {
                 received_at: now,
@@ -143,7 +144,7 @@ impl World {
             sealed: vec![1, 2, 3],
             correlation_id,
         };
-        Intake { raw, events: vec![new] }
+        Intake { raw, events: vec![new], lane: model::quota::Lane::Fresh }
     }
 
     pub async fn accept(&self, now: Time, told: Told<'_>) -> AnsweredEvent {
@@ -165,6 +166,8 @@ impl World {
             group_limit: 200,
             calls_max,
             equal: &equal,
+            repeat: &|_, _| model::protocol::Repeat::Keyed,
+            reads: &|_| true,
             enriching: None,
         };
         self.store.advance(now, &work, finished, &mut || 0.5).await.unwrap()
@@ -184,7 +187,14 @@ impl World {
                 steps.push(call.kind.as_str());
                 let result = call.entries.iter().map(|_| if call.kind == Kind::Push { answer() } else { Ok(Found::Held(None::<Present>)) });
                 let result = Ok(result.collect());
-                finished.push(Finished { call, duration: Duration::from_millis(12), http_status: Some(200), result });
+                finished.push(Finished {
+                    call,
+                    duration: Duration::from_millis(12),
+                    http_status: Some(200),
+                    requests: 1,
+                    usage: Vec::new(),
+                    result,
+                });
             }
         }
     }

@@ -86,8 +86,8 @@ pub struct Report<T> {
     pub status: Option<u16>,
     /// Per record in the order of the batch, or for the whole call.
     pub result: Outcome<T>,
-    /// The CRM's own count of our quota, if the answer told.
-    pub usage: Option<Usage>,
+    /// The CRM's own count of our calls, as far as the answer told.
+    pub usage: Vec<Usage>,
     /// How many requests were sent to the CRM for it, tokens included.
     pub calls: u32,
 }
@@ -169,7 +169,7 @@ impl Client {
                 usage: self.connector.usage(&reply),
                 calls: way.calls,
             },
-            Err(failure) => Report { status: None, result: Err(failure), usage: None, calls: way.calls },
+            Err(failure) => Report { status: None, result: Err(failure), usage: Vec::new(), calls: way.calls },
         }
     }
 
@@ -182,7 +182,7 @@ impl Client {
         Report {
             status: last.map(|reply| reply.status),
             result,
-            usage: last.and_then(|reply| self.connector.usage(reply)),
+            usage: last.map(|reply| self.connector.usage(reply)).unwrap_or_default(),
             calls: way.calls,
         }
     }

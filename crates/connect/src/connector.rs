@@ -15,6 +15,7 @@ use crate::{AuthKind, Description, Reply, Request, Setup, Statement, Token};
 pub type Outcome<T> = Result<Vec<Result<T, Failure>>, Failure>;
 
 pub use model::protocol::{Present, Repeat, Written};
+pub use model::quota::Usage;
 
 /// The most calls that one look-up takes.
 pub const READ_STEPS_MAX: usize = 4;
@@ -67,15 +68,6 @@ pub struct Sought {
     pub crm_id: Option<String>,
 }
 
-/// How much of the CRM account's quota is used, by the CRM's own count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Calls used in the CRM's window.
-    pub used: u64,
-    /// Calls allowed in it.
-    pub limit: u64,
-}
-
 /// What a connector can promise (protocol.md, "Connector levels").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -113,6 +105,11 @@ pub trait Connector: Send + Sync {
     /// What may follow when the outcome of a record's creation is unknown.
     fn repeat(&self, _object: &str, _mode: Mode) -> Repeat {
         Repeat::Keyed
+    }
+
+    /// Whether a record of an object can be looked up.
+    fn reads(&self, _object: &str) -> bool {
+        true
     }
 
     /// What fits into a call.
@@ -226,8 +223,10 @@ pub trait Connector: Send + Sync {
         reply.status == 401
     }
 
-    /// The quota as told in this reply.
-    fn usage(&self, reply: &Reply) -> Option<Usage>;
+    /// What this reply tells of the CRM's own count of calls, window by window; nothing, where it tells nothing.
+    fn usage(&self, _reply: &Reply) -> Vec<Usage> {
+        Vec::new()
+    }
 }
 
 /// The last of a look-up's answers.

@@ -113,7 +113,7 @@ async fn a_write_carries_its_call_and_tells_the_quota() {
     let (crm, base) = serve(Crm { answer: Some(answer), ..Crm::default() }).await;
     let client = Client::http(settings(&base)).unwrap();
     let report = write(&client).await;
-    assert_eq!((report.status, report.usage), (Some(201), Some(Usage { used: 18, limit: 15_000 })));
+    assert_eq!((report.status, report.usage), (Some(201), vec![Usage::day(18, 15_000)]));
     let written = Written { crm_id: Some("00Q000000000001AAA".to_owned()), created: Some(true) };
     assert_eq!(report.result.unwrap(), [Ok(written)]);
     assert!(write(&client).await.result.is_ok());

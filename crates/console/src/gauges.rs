@@ -26,6 +26,7 @@ struct Remembered {
     dead_letters: BTreeSet<(String, &'static str)>,
     oldest_dead_letters: BTreeSet<String>,
     queues: BTreeSet<String>,
+    budgets: BTreeSet<(String, &'static str)>,
 }
 
 impl LedgerGauges {
@@ -56,7 +57,15 @@ impl LedgerGauges {
             gauge!("onceward_queue_depth", "destination" => destination.clone()).set(0.0);
             gauge!("onceward_queue_oldest_age_seconds", "destination" => destination.clone()).set(0.0);
         }
+        let budgets: BTreeSet<_> = found.quota.iter().map(|(destination, left)| (destination.clone(), left.window.as_str())).collect();
+        // A budget that nothing is known of any more has neither calls left nor a limit.
+        for (destination, window) in last.budgets.difference(&budgets) {
+            let labels = [("destination", destination.clone()), ("window", (*window).to_owned())];
+            gauge!("onceward_quota_remaining", &labels).set(0.0);
+            gauge!("onceward_quota_limit", &labels).set(0.0);
+        }
         set(now, &found);
+        last.budgets.extend(budgets);
         last.dead_letters.extend(found.dead_letters.into_iter().map(|(destination, reason, _)| (destination, reason.as_str())));
         last.oldest_dead_letters.extend(found.oldest_dead_letters.into_iter().map(|(destination, _)| destination));
         last.queues.extend(found.queue.into_iter().map(|(destination, _, _)| destination));
@@ -97,6 +106,14 @@ fn set(now: Time, found: &Gauges) {
     }
     for (destination, at) in &found.reconciled {
         gauge!("onceward_reconcile_last_timestamp_seconds", "destination" => destination.clone()).set(at.0 as f64 / 1e6);
+    }
+    for (destination, left) in &found.quota {
+        let labels = [("destination", destination.clone()), ("window", left.window.as_str().to_owned())];
+        gauge!("onceward_quota_remaining", &labels).set(left.left as f64);
+        gauge!("onceward_quota_limit", &labels).set(left.limit as f64);
+    }
+    for (destination, at_once) in &found.concurrency {
+        gauge!("onceward_destination_concurrency", "destination" => destination.clone()).set(f64::from(*at_once));
     }
     for (source, at) in &found.sources {
         gauge!("onceward_source_last_event_timestamp_seconds", "source" => source.clone()).set(at.0 as f64 / 1e6);

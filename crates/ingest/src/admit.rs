@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use model::intake::{self, NewEvent};
 use model::mapping::ReadContext;
+use model::quota::Lane;
 use model::seal::{NONCE_BYTES, SealError, pack, pack_for_check};
 use model::signature::{Rejection, Verified};
 use model::{EventId, RawEventId, Reading, Reason, Received, RejectedId, Time};
@@ -71,7 +72,7 @@ impl Door {
             sealed: sealed.bytes,
             correlation_id,
         };
-        Ok(Admitted { intake: Intake { raw: raw_event, events }, raw })
+        Ok(Admitted { intake: Intake { raw: raw_event, events, lane: Lane::Fresh }, raw })
     }
 
     fn read(

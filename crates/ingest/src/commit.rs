@@ -222,7 +222,7 @@ mod tests {
             sealed: vec![0; 100],
             correlation_id: String::new(),
         };
-        Intake { raw, events: Vec::new() }
+        Intake { raw, events: Vec::new(), lane: model::quota::Lane::Fresh }
     }
 
     /// A ledger that notes the batches it is given, fails where it is told to, and commits only when it is let.

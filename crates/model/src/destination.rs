@@ -1,9 +1,13 @@
 //! One CRM account: how fast it may be asked, and whether it may be asked at all.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quota::{Allowance, Day, Left, Quota, RESERVE, Usage, lasts};
 use crate::schedule::Schedule;
 use crate::{Class, Failure, Scope, Time};
 
@@ -11,8 +15,16 @@ use crate::{Class, Failure, Scope, Time};
 pub const LEASE_MARGIN: Duration = Duration::from_secs(25);
 /// A call that has less than its timeout and this much of its lease left is not sent any more.
 pub const SEND_MARGIN: Duration = Duration::from_secs(5);
-/// No pause is set for longer than this.
-const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// No pause is set for longer than this: an account that is being moved may be away for a day.
+const PAUSE_MAX: Duration = Duration::from_secs(86_400);
+/// As long was a pause at most of which it was not noted when it was set.
+const UNDATED_PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// Calls in a row without an answer in time after which fewer go at once: one may have had bad luck, two are a CRM that cannot keep up.
+const TIMEOUTS: u32 = 2;
+/// Good calls after which one more goes at once.
+const STEADY: u32 = 20;
+/// What a call without an answer in time is called.
+const TIMEOUT: &str = "timeout";
 /// How long after an authentication failure it is looked at again without anybody asking.
 const AUTH_PROBE: Duration = Duration::from_secs(60);
 
@@ -21,8 +33,14 @@ const AUTH_PROBE: Duration = Duration::from_secs(60);
 pub struct Policy {
     /// At most this many calls …
     pub calls: u32,
-    /// … in this time.
+    /// … in any span of this length.
     pub per: Duration,
+    /// At most this many calls in a day; `None`: as many as the CRM itself tells.
+    pub daily: Option<u64>,
+    /// What a day is.
+    pub day: Day,
+    /// The share of a day's calls, in percent, that replays and catching up leave to others. 0 to 90.
+    pub reserve: u8,
     /// At most this many calls at once.
     pub concurrency: u32,
     /// The total timeout of one call.
@@ -52,6 +70,9 @@ impl Default for Policy {
         Self {
             calls: 100,
             per: Duration::from_secs(1),
+            daily: None,
+            day: Day::Rolling,
+            reserve: RESERVE,
             concurrency: 4,
             call_timeout: Duration::from_secs(60),
             late_window: Duration::from_secs(300),
@@ -68,6 +89,10 @@ impl Default for Policy {
 }
 
 impl Policy {
+    fn allowance(&self) -> Allowance<'_> {
+        Allowance { calls: self.calls, per: self.per, daily: self.daily, day: &self.day, reserve: self.reserve }
+    }
+
     /// How long a worker holds the records of one call.
     pub fn lease(&self) -> Duration {
         self.call_timeout + LEASE_MARGIN
@@ -109,8 +134,10 @@ pub struct Destination {
     pub paused: bool,
     /// Who stopped it and why, or what the CRM said.
     pub reason: Option<String>,
-    /// Told to wait by the CRM until then.
+    /// Told to wait by the CRM until then …
     pub throttled_until: Option<Time>,
+    /// … at this moment.
+    pub throttled_at: Option<Time>,
     /// Destination-level failures in a row.
     pub failures: u32,
     /// Not asked before then, except for this: the first call after it is a probe.
@@ -119,12 +146,16 @@ pub struct Destination {
     pub probes: u32,
     /// Credentials were refused.
     pub auth_failed: bool,
-    /// Calls left in the present window, in thousandths.
-    pub tokens_milli: i64,
-    /// When tokens were last counted.
-    pub refilled_at: Time,
+    /// What is left of its budgets, and whose turn it is.
+    pub quota: Quota,
     /// Calls at once that the CRM seems to bear; 0 means: as configured.
     pub concurrency: u32,
+    /// Calls at once as configured last, for those who only look.
+    pub concurrency_max: u32,
+    /// When concurrency last fell: what was claimed before that says nothing of what it is now.
+    pub slowed_at: Option<Time>,
+    /// Calls in a row without an answer in time.
+    pub timeouts: u32,
     /// Successful calls since concurrency last changed.
     pub steady: u32,
     /// The last time it answered a call of ours with a result.
@@ -155,11 +186,59 @@ impl Destination {
             "auth_failed"
         } else if self.open_until.is_some() {
             "breaker_open"
-        } else if self.throttled_until.is_some_and(|until| ahead(until, now)) {
+        } else if self.rests_until(now).is_some() {
             "throttled"
         } else {
             "active"
         }
+    }
+
+    /// Until when it is left alone by itself: told so by the CRM, or because the day's calls are used up.
+    fn rests_until(&self, now: Time) -> Option<Time> {
+        self.throttled(now).max(self.quota.day_spent_until(now))
+    }
+
+    fn throttled(&self, now: Time) -> Option<Time> {
+        self.throttled_until.filter(|&until| match self.throttled_at {
+            Some(set) => lasts(set, until, now),
+            None => until > now && until.since(now) <= UNDATED_PAUSE_MAX,
+        })
+    }
+
+    /// When it goes on by itself, where it does not go on now.
+    pub fn until(&self, now: Time) -> Option<Time> {
+        let until = match self.state(now) {
+            "breaker_open" => self.open_until,
+            "throttled" => self.rests_until(now),
+            _ => None,
+        };
+        until.filter(|until| *until > now)
+    }
+
+    /// Why it does not go on now, in words for people, where it is not the CRM or a person who stopped it.
+    pub fn because(&self, now: Time) -> Option<String> {
+        if let Some(until) = self.quota.day_spent_until(now) {
+            return Some(format!("the day's calls are used up; the next one may be made at {until}"));
+        }
+        let spared = self.quota.spared_until(now)?;
+        Some(format!("replays and catching up leave the rest of the day's calls to fresh events and actions, until {spared}"))
+    }
+
+    /// What is left of its budgets.
+    pub fn left(&self, now: Time) -> Vec<Left> {
+        self.quota.left(now)
+    }
+
+    /// Calls at once that it bears now, and as configured; `None` before anybody has looked at it.
+    pub fn at_once(&self) -> Option<(u32, u32)> {
+        let most = self.concurrency_max;
+        (most > 0).then(|| (if self.concurrency == 0 { most } else { self.concurrency.min(most) }, most))
+    }
+
+    /// Remembers what the configuration allows, for those who only look.
+    pub fn configured(&mut self, policy: &Policy) {
+        self.quota.configured(&policy.allowance());
+        self.concurrency_max = policy.concurrency.max(1);
     }
 
     /// Every word that [`Destination::state`] can say.
@@ -170,50 +249,66 @@ impl Destination {
         if self.paused {
             return Permit::Not(None);
         }
-        if let Some(until) = self.throttled_until.filter(|&until| ahead(until, now)) {
+        if let Some(until) = self.throttled(now) {
             return Permit::Not(Some(until));
         }
+        let left = self.quota.permitted(&policy.allowance(), now);
         if let Some(until) = self.open_until {
-            return match ahead(until, now) {
-                true => Permit::Not(Some(until)),
-                false if in_flight > 0 => Permit::Not(None),
-                false => Permit::Probe,
+            // One that would last longer than any that we set was set by a clock that has since stepped back.
+            let longest = policy.probe_max.max(AUTH_PROBE).max(policy.lease());
+            return match left {
+                _ if until > now && until.since(now) <= longest => Permit::Not(Some(until)),
+                Err(until) => Permit::Not(Some(until)),
+                Ok(_) if in_flight > 0 => Permit::Not(None),
+                Ok(_) => Permit::Probe,
             };
         }
         let free = self.concurrency_now(policy).saturating_sub(in_flight);
-        if free == 0 {
-            return Permit::Not(None);
+        match left {
+            Err(until) => Permit::Not(Some(until)),
+            Ok(_) if free == 0 => Permit::Not(None),
+            Ok(left) => Permit::Calls(free.min(u32::try_from(left).unwrap_or(u32::MAX))),
         }
-        let tokens = self.tokens_at(policy, now);
-        if tokens < 1_000 {
-            let missing = u64::try_from(1_000 - tokens).unwrap_or(1_000);
-            let wait = policy.per.as_micros() as u64 * missing / (u64::from(policy.calls.max(1)) * 1_000);
-            return Permit::Not(Some(now + Duration::from_micros(wait + 1)));
-        }
-        Permit::Calls(free.min(u32::try_from(tokens / 1_000).unwrap_or(1)))
+    }
+
+    /// Of the calls that [`Destination::permit`] allows, those that replays and catching up may take.
+    ///
+    /// # Errors
+    ///
+    /// None before then: what is left of the day's calls is kept for fresh events and actions.
+    pub fn spare(&self, policy: &Policy, now: Time) -> Result<u32, Time> {
+        self.quota.spare(&policy.allowance(), now).map(|spare| u32::try_from(spare).unwrap_or(u32::MAX))
     }
 
     /// Counts calls that are about to be made. A probe shuts the door behind it, so that only one goes.
     pub fn take(&mut self, policy: &Policy, now: Time, calls: u32) {
-        self.tokens_milli = self.tokens_at(policy, now) - i64::from(calls) * 1_000;
-        self.refilled_at = now;
+        self.quota.take(&policy.allowance(), now, calls);
         if self.open_until.is_some() {
             self.open_until = Some(now + policy.lease());
         }
+    }
+
+    /// Learns how many requests a call took that was counted as one, and what the CRM told of its own count.
+    pub fn hear(&mut self, policy: &Policy, now: Time, requests: u32, usage: &[Usage]) {
+        match requests {
+            0 => self.quota.take_back(),
+            1 => {}
+            more => self.quota.take(&policy.allowance(), now, more - 1),
+        }
+        self.quota.hear(&policy.allowance(), now, usage);
     }
 
     fn concurrency_now(&self, policy: &Policy) -> u32 {
         if self.concurrency == 0 { policy.concurrency } else { self.concurrency.min(policy.concurrency) }.max(1)
     }
 
-    fn tokens_at(&self, policy: &Policy, now: Time) -> i64 {
-        let full = i64::from(policy.calls.max(1)) * 1_000;
-        // A row that was never used, or a clock that stepped back: it costs a window at most, where waiting for the clock could cost hours.
-        if self.refilled_at == Time::default() || now < self.refilled_at {
-            return full;
+    /// Fewer at once, once for all calls that were under way together.
+    fn slow_down(&mut self, policy: &Policy, now: Time, asked_at: Time) {
+        self.steady = 0;
+        if self.slowed_at.is_none_or(|last| asked_at >= last || last > now) {
+            self.concurrency = (self.concurrency_now(policy) / 2).max(1);
+            self.slowed_at = Some(now);
         }
-        let gained = now.since(self.refilled_at).as_micros() * full as u128 / policy.per.as_micros().max(1);
-        self.tokens_milli.saturating_add(i64::try_from(gained).unwrap_or(full)).min(full)
     }
 
     /// Learns from the end of a call that was claimed at `asked_at`. `failure` is the whole call's failure, `None` if the CRM answered for each record.
@@ -223,13 +318,13 @@ impl Destination {
         if self.resumed_at.is_some_and(|resumed| asked_at < resumed && resumed <= now) && failure.class != Class::Throttled {
             return;
         }
+        self.time(policy, now, asked_at, failure);
         match (failure.class, failure.scope) {
             (Class::Throttled, _) => {
                 let wait = failure.retry_after.unwrap_or(Duration::from_secs(1)).min(PAUSE_MAX);
-                let until = now + wait;
-                self.throttled_until = Some(self.throttled_until.map_or(until, |held| held.max(until)));
-                self.concurrency = (self.concurrency_now(policy) / 2).max(1);
-                self.steady = 0;
+                self.throttled_until = self.throttled(now).max(Some(now + wait));
+                self.throttled_at = Some(now);
+                self.slow_down(policy, now, asked_at);
                 self.last_error = Some(failure.code.clone());
                 // The CRM answers: whatever opened the breaker is over.
                 self.close();
@@ -251,6 +346,19 @@ impl Destination {
                     self.open(policy, now, failure);
                 }
             }
+        }
+    }
+
+    /// Counts calls without an answer in time; anything else that comes back ends the count.
+    fn time(&mut self, policy: &Policy, now: Time, asked_at: Time, failure: &Failure) {
+        if failure.code != TIMEOUT {
+            self.timeouts = 0;
+            return;
+        }
+        self.timeouts += 1;
+        if self.timeouts >= TIMEOUTS {
+            self.timeouts = 0;
+            self.slow_down(policy, now, asked_at);
         }
     }
 
@@ -279,10 +387,11 @@ impl Destination {
         self.close();
         self.last_success_at = Some(now);
         self.last_error = None;
+        self.timeouts = 0;
         if self.concurrency != 0 {
             self.steady += 1;
-            // One more at once after each 20 good calls: falls fast, recovers slowly.
-            if self.steady >= 20 {
+            // Falls fast, recovers slowly.
+            if self.steady >= STEADY {
                 self.steady = 0;
                 self.concurrency += 1;
                 if self.concurrency >= policy.concurrency {
@@ -303,98 +412,12 @@ impl Destination {
         self.resumed_at = Some(now);
         self.paused = false;
         self.reason = None;
-        self.throttled_until = None;
+        (self.throttled_until, self.throttled_at) = (None, None);
+        self.quota.disbelieve();
         self.close();
     }
 }
 
-/// Whether a pause still lasts. One that would last longer than any that we set was set by a clock that has since stepped back.
-fn ahead(until: Time, now: Time) -> bool {
-    until > now && until.since(now) <= PAUSE_MAX
-}
-
 fn said(failure: &Failure) -> String {
     format!("{}: {}", failure.code, failure.message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Time {
-        Time::from_seconds(1_800_000_000 + seconds)
-    }
-
-    fn failure(class: Class) -> Failure {
-        Failure::new(class, Scope::Call, "x", "y")
-    }
-
-    #[test]
-    fn five_failures_in_a_row_open_the_breaker_and_one_probe_goes_at_a_time() {
-        let policy = Policy::default();
-        let mut destination = Destination::default();
-        for n in 0..4 {
-            destination.observe(&policy, at(n), at(n), Some(&failure(Class::Unknown)));
-            assert!(matches!(destination.permit(&policy, at(n), 0), Permit::Calls(_)), "{n}");
-        }
-        destination.observe(&policy, at(4), at(4), Some(&failure(Class::Unknown)));
-        assert_eq!(destination.permit(&policy, at(4), 0), Permit::Not(Some(at(5))));
-        assert_eq!(destination.permit(&policy, at(5), 0), Permit::Probe);
-        destination.take(&policy, at(5), 1);
-        assert!(matches!(destination.permit(&policy, at(6), 1), Permit::Not(_)));
-        destination.observe(&policy, at(6), at(6), Some(&failure(Class::Unknown)));
-        assert_eq!(destination.permit(&policy, at(6), 0), Permit::Not(Some(at(8))), "the wait doubles");
-        destination.observe(&policy, at(9), at(9), None);
-        assert!(matches!(destination.permit(&policy, at(9), 0), Permit::Calls(_)));
-        assert_eq!(destination.state(at(9)), "active");
-    }
-
-    #[test]
-    fn the_quota_is_a_budget_per_window() {
-        let policy = Policy { calls: 2, per: Duration::from_secs(1), concurrency: 10, ..Policy::default() };
-        let mut destination = Destination::default();
-        assert_eq!(destination.permit(&policy, at(0), 0), Permit::Calls(2));
-        destination.take(&policy, at(0), 2);
-        let Permit::Not(Some(until)) = destination.permit(&policy, at(0), 2) else { panic!("the budget is spent") };
-        assert!(until > at(0) && until <= at(1));
-        assert_eq!(destination.permit(&policy, until, 0), Permit::Calls(1));
-        assert_eq!(destination.permit(&policy, at(60), 0), Permit::Calls(2), "unused calls do not pile up");
-    }
-
-    #[test]
-    fn throttling_pauses_halves_and_recovers_slowly() {
-        let policy = Policy { concurrency: 8, calls: 1_000, ..Policy::default() };
-        let mut destination = Destination::default();
-        let mut throttled = failure(Class::Throttled);
-        throttled.retry_after = Some(Duration::from_secs(10));
-        destination.observe(&policy, at(0), at(0), Some(&throttled));
-        assert_eq!(destination.permit(&policy, at(9), 0), Permit::Not(Some(at(10))));
-        assert_eq!(destination.permit(&policy, at(10), 0), Permit::Calls(4));
-        for _ in 0..20 {
-            destination.observe(&policy, at(11), at(11), None);
-        }
-        assert_eq!(destination.permit(&policy, at(11), 0), Permit::Calls(5));
-    }
-
-    #[test]
-    fn refused_credentials_stop_everything_until_a_resume_or_a_good_probe() {
-        let policy = Policy::default();
-        let mut destination = Destination::default();
-        destination.observe(&policy, at(0), at(0), Some(&failure(Class::Auth)));
-        assert_eq!(destination.state(at(0)), "auth_failed");
-        assert_eq!(destination.permit(&policy, at(1), 0), Permit::Not(Some(at(60))));
-        destination.resume(at(1));
-        assert!(matches!(destination.permit(&policy, at(1), 0), Permit::Calls(_)));
-        destination.observe(&policy, at(2), at(0), Some(&failure(Class::Auth)));
-        assert_eq!(destination.state(at(2)), "active", "a call from before the mending says nothing of it");
-        destination.observe(&policy, at(3), at(2), Some(&failure(Class::Auth)));
-        assert_eq!(destination.state(at(3)), "auth_failed");
-    }
-
-    #[test]
-    fn a_call_is_not_sent_when_it_could_outlive_its_lease() {
-        let policy = Policy::default();
-        assert!(policy.may_send(Duration::from_secs(19)));
-        assert!(!policy.may_send(Duration::from_secs(20)));
-    }
 }

@@ -28,6 +28,9 @@ pub struct Event {
     pub idempotency_key: String,
     /// Who it is about.
     pub identity: Identity,
+    /// Of what else it tells, such as a contact's `company` and its `deal`: by name, and by the words of a `match` list.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identities: Identities,
     /// Everything else, by canonical name; JSON scalars and lists of them. An explicit clear is a JSON null.
     pub attributes: BTreeMap<String, Value>,
     /// Where it goes. Filled in by routing.
@@ -61,6 +64,9 @@ pub struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
 }
+
+/// Identifiers of what an event tells of besides whom it is about: `company` to `domain` to `example.com`.
+pub type Identities = BTreeMap<String, BTreeMap<String, String>>;
 
 /// One entry of an event's routing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::event::Identities;
 use crate::source::{AnswersDef, ValueDef};
 use crate::{Identity, Time};
 
@@ -51,6 +52,9 @@ pub struct FetchedDef {
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
+    /// Identifiers of what else it tells of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identities: BTreeMap<String, BTreeMap<String, ValueDef>>,
     /// Questions and answers that become attributes `answer_…`, whatever a form asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswersDef>,
@@ -66,6 +70,9 @@ impl FetchedDef {
             under.answers.clone_from(&self.answers);
         }
         under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (whose, identifiers) in &self.identities {
+            under.identities.entry(whose.clone()).or_default().extend(identifiers.clone());
+        }
     }
 }
 
@@ -91,6 +98,9 @@ pub struct Fetch {
 pub struct Said {
     /// Who it is about.
     pub identity: Identity,
+    /// Of what else it tells.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identities: Identities,
     /// Everything else, by canonical name.
     pub attributes: BTreeMap<String, Value>,
 }

@@ -178,6 +178,7 @@ impl Work<'_, '_> {
             idempotency_key,
             identity: Identity::default(),
             attributes: BTreeMap::new(),
+            identities: BTreeMap::new(),
             routing: Vec::new(),
             fetch: None,
             fetched: None,
@@ -279,7 +280,7 @@ fn enriched(source: &Source, held: &Event, object: &Value, at: Time, ways: Ways<
 pub fn fetch_again(held: &Event, new: &Event) -> String {
     match (&held.fetched, &new.fetch) {
         (Some(_), Some(fetch)) => {
-            let said = Said { identity: new.identity.clone(), attributes: new.attributes.clone() };
+            let said = Said { identity: new.identity.clone(), identities: new.identities.clone(), attributes: new.attributes.clone() };
             written(&Event { fetch: Some(Fetch { said: Some(said), ..fetch.clone() }), ..held.clone() })
         }
         (Some(_) | None, _) => written(new),

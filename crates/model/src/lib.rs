@@ -20,6 +20,7 @@ pub mod intake;
 pub mod mapping;
 pub mod preset;
 pub mod protocol;
+pub mod quota;
 pub mod received;
 pub mod record;
 pub mod route;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::quota::Lane;
 use crate::{CallId, Time};
 
 /// The calls that a record remembers, for its trace.
@@ -13,7 +14,7 @@ pub const CALLS_REMEMBERED: usize = 50;
 pub const CRM_KEY: &str = "crm";
 
 /// Decides between two values of one field: the larger stamp wins, so arrival order never matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
     /// 0 to 100, from configuration.
     pub trust: u8,
@@ -32,6 +33,25 @@ pub struct Held {
     pub stamp: Stamp,
 }
 
+/// How an event's value meets the one that a field has. Whatever the order in which events arrive, the same value comes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// The more trusted value wins, then the newer one.
+    #[default]
+    Trust,
+    /// The newer value wins, whoever said it.
+    Newest,
+    /// What the CRM has stays; where it has nothing, the earliest value fills it.
+    FillEmpty,
+    /// Set when the record is created, and left alone afterwards.
+    CreateOnly,
+    /// Never written; it is read, so that it can be compared.
+    Never,
+    /// A list: whatever anybody put into it stays in it, and what the CRM has.
+    Union,
+}
+
 /// The fields of a record by CRM field name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(pub BTreeMap<String, Held>);
@@ -39,14 +59,51 @@ pub struct Fields(pub BTreeMap<String, Held>);
 impl Fields {
     /// Puts a value in if its stamp is larger than the held one's.
     pub fn offer(&mut self, field: &str, value: &Value, stamp: &Stamp) {
-        match self.0.get_mut(field) {
-            Some(held) if *stamp <= held.stamp => {}
-            Some(held) => *held = Held { value: value.clone(), stamp: stamp.clone() },
-            None => {
-                self.0.insert(field.to_owned(), Held { value: value.clone(), stamp: stamp.clone() });
-            }
-        }
+        self.meet(field, value, stamp, Merge::Trust, true);
     }
+
+    /// Puts a value in where the field's way of merging lets it. `creating`: the CRM does not have the record yet.
+    pub fn meet(&mut self, field: &str, value: &Value, stamp: &Stamp, merge: Merge, creating: bool) {
+        let held = self.0.get(field);
+        let vacant = held.is_none_or(|held| held.value.is_null());
+        let newer =
+            |held: &Held| (stamp.occurred_at, stamp.trust, &stamp.key) > (held.stamp.occurred_at, held.stamp.trust, &held.stamp.key);
+        let earlier = |held: &Held| (stamp.occurred_at, &stamp.key) < (held.stamp.occurred_at, &held.stamp.key);
+        let wins = match merge {
+            Merge::Trust => held.is_none_or(|held| *stamp > held.stamp),
+            Merge::Newest => held.is_none_or(newer),
+            Merge::FillEmpty => !value.is_null() && (vacant || held.is_some_and(|held| held.stamp.key != CRM_KEY && earlier(held))),
+            Merge::CreateOnly => creating && held.is_none_or(|held| *stamp > held.stamp),
+            Merge::Never => false,
+            Merge::Union => !value.is_null(),
+        };
+        if !wins {
+            return;
+        }
+        let joined = match (merge, held) {
+            (Merge::Union, Some(held)) => Held { value: union(&held.value, value), stamp: stamp.max(&held.stamp).clone() },
+            (Merge::Union, None) => Held { value: union(&Value::Null, value), stamp: stamp.clone() },
+            (Merge::Trust | Merge::Newest | Merge::FillEmpty | Merge::CreateOnly | Merge::Never, _) => {
+                Held { value: value.clone(), stamp: stamp.clone() }
+            }
+        };
+        self.0.insert(field.to_owned(), joined);
+    }
+}
+
+/// Two lists as one: each choice once, in the order of their texts, so that it does not matter who came first. A text with semicolons is a list too:
+/// CRMs keep several choices so.
+fn union(held: &Value, added: &Value) -> Value {
+    let choices = |value: &Value| -> Vec<Value> {
+        match value {
+            Value::Null => Vec::new(),
+            Value::Array(choices) => choices.clone(),
+            Value::String(text) => text.split(';').map(str::trim).filter(|choice| !choice.is_empty()).map(Value::from).collect(),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => vec![value.clone()],
+        }
+    };
+    let all: BTreeMap<String, Value> = choices(held).into_iter().chain(choices(added)).map(|choice| (choice.to_string(), choice)).collect();
+    Value::Array(all.into_values().collect())
 }
 
 // Many fields share one event's stamp, so the stored form names each stamp once.
@@ -128,11 +185,13 @@ pub enum State {
     Leased,
     /// The end of the late-write window.
     Verifying,
+    /// A record that it belongs to.
+    Blocked,
 }
 
 impl State {
     /// Every state; the place in this list is the number in the ledger.
-    pub const ALL: [State; 5] = [Self::Clean, Self::Due, Self::Waiting, Self::Leased, Self::Verifying];
+    pub const ALL: [State; 6] = [Self::Clean, Self::Due, Self::Waiting, Self::Leased, Self::Verifying, Self::Blocked];
 
     /// The word shown to people.
     pub const fn as_str(self) -> &'static str {
@@ -142,6 +201,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Leased => "leased",
             Self::Verifying => "verifying",
+            Self::Blocked => "blocked",
         }
     }
 
@@ -158,7 +218,7 @@ impl State {
     /// Whether a new delivery makes it due at once. A record that waits after a failure, or that a worker holds, is left alone:
     /// else new events would defeat the backoff.
     pub const fn wakes_for_new(self) -> bool {
-        matches!(self, Self::Clean | Self::Verifying)
+        matches!(self, Self::Clean | Self::Verifying | Self::Blocked)
     }
 }
 
@@ -189,6 +249,8 @@ pub struct Record {
     pub state: State,
     /// When something happens next; `None` only for a clean record.
     pub wake_at: Option<Time>,
+    /// How urgent it is: as the most urgent of its open deliveries. Of a clean record it says nothing.
+    pub lane: Lane,
     /// Raised by each claim; a result that carries an older one changes nothing.
     pub fence: i64,
     /// The content that was last claimed for writing.
@@ -237,6 +299,9 @@ pub struct Body {
     /// Values that may still land, by field.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub late: BTreeMap<String, Vec<Value>>,
+    /// Who deleted it, if it was deleted: what is older than that does not bring it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Stamp>,
     /// The last calls that carried it, oldest first; at most [`CALLS_REMEMBERED`].
     pub calls: Vec<CallId>,
     /// The last failure in the CRM's words.

@@ -1,5 +1,7 @@
 //! Routes: which events go to which object of which destination, and what they set there.
 
+mod object;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -9,15 +11,30 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::destination::Adopt;
 use crate::event::{Mode, Routing};
 use crate::fetch::source_of;
 use crate::source::Problem;
 use crate::time::parse_span;
 use crate::{Event, Identifier};
 
+pub use object::{FieldDef, Filled, KeyDef, Kind, ObjectDef, ObjectPlan, Parent, ParentDef};
+
 /// What an event's type ends with if it tells of a deletion.
 const DELETED: &str = ".deleted";
+/// The kind of the only identifier that a link's record has.
+const LINK: &str = "link";
+/// Between the two objects in the name of an object that links them: nothing of a CRM's own has this sign in its name.
+const ASSOCIATION: char = '>';
+
+/// The name of the object whose records are the links between a child's records and its parent's.
+fn association(child: &str, parent: &str) -> String {
+    format!("{child}{ASSOCIATION}{parent}")
+}
+
+/// The two objects that an object links, the child's first; `None`: it is an object of its own.
+pub fn linked(object: &str) -> Option<(&str, &str)> {
+    object.split_once(ASSOCIATION)
+}
 
 /// `[[routes]]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,6 +73,8 @@ pub enum OnDelete {
     Ignore,
     /// A person decides.
     DeadLetter,
+    /// The CRM's record is deleted, unless something newer was written to it.
+    Delete,
     /// The CRM's record stays and these fields are set, and nothing else.
     Set(BTreeMap<String, Value>),
 }
@@ -66,12 +85,13 @@ impl<'de> Deserialize<'de> for OnDelete {
         impl<'de> Visitor<'de> for Words {
             type Value = OnDelete;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`ignore`, `dead_letter`, or a table of CRM fields to set, such as `{ Status = \"Deleted\" }`")
+                f.write_str("`ignore`, `dead_letter`, `delete`, or a table of CRM fields to set, such as `{ Status = \"Deleted\" }`")
             }
             fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<OnDelete, E> {
                 match word {
                     "ignore" => Ok(OnDelete::Ignore),
                     "dead_letter" => Ok(OnDelete::DeadLetter),
+                    "delete" => Ok(OnDelete::Delete),
                     _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
                 }
             }
@@ -81,308 +101,6 @@ impl<'de> Deserialize<'de> for OnDelete {
         }
         from.deserialize_any(Words)
     }
-}
-
-/// `[destinations.NAME.objects.OBJECT]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct ObjectDef {
-    /// The CRM field that carries the record's key, and what it is filled from.
-    pub key: KeyDef,
-    /// By which identifiers a record is found, in this order; default: the key's alone.
-    #[serde(rename = "match", default)]
-    pub matches: Vec<String>,
-    /// CRM field to canonical name; default: the CRM's preset.
-    pub fields: Option<BTreeMap<String, FieldDef>>,
-    /// Whether present values are read before a record is first written.
-    #[serde(default)]
-    pub adopt: Adopt,
-}
-
-/// The key of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct KeyDef {
-    /// The CRM field.
-    pub field: String,
-    /// `identity.external_id` (the default), `identity.email`, `identity.phone_e164` or `identity.domain`.
-    #[serde(default = "external_id")]
-    pub from: String,
-}
-
-fn external_id() -> String {
-    "identity.external_id".to_owned()
-}
-
-/// What a CRM field is filled with: a canonical name, or a table.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(remote = "Self")]
-pub struct FieldDef {
-    /// A canonical name: `email`, `company`, …; also `source`, `event_type`, `occurred_at`.
-    pub from: Option<String>,
-    /// The value itself.
-    #[serde(rename = "const")]
-    pub constant: Option<Value>,
-}
-
-impl<'de> Deserialize<'de> for FieldDef {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct NameOrTable;
-        impl<'de> Visitor<'de> for NameOrTable {
-            type Value = FieldDef;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a canonical name such as `email`, or a table with `from` or `const`")
-            }
-            fn visit_str<E>(self, name: &str) -> Result<FieldDef, E> {
-                Ok(FieldDef { from: Some(name.to_owned()), constant: None })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<FieldDef, A::Error> {
-                FieldDef::deserialize(MapAccessDeserializer::new(members))
-            }
-        }
-        from.deserialize_any(NameOrTable)
-    }
-}
-
-/// By what a record is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The sender's own id.
-    ExternalId,
-    /// An e-mail address.
-    Email,
-    /// A phone number in E.164.
-    Phone,
-    /// A company's domain.
-    Domain,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::ExternalId, Self::Email, Self::Phone, Self::Domain];
-
-    /// The word used in `match` lists and in the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ExternalId => "external_id",
-            Self::Email => "email",
-            Self::Phone => "phone_e164",
-            Self::Domain => "domain",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
-    fn of(self, event: &Event) -> Option<&str> {
-        match self {
-            Self::ExternalId => event.identity.contact_external_id.as_deref(),
-            Self::Email => event.identity.email.as_deref(),
-            Self::Phone => event.identity.phone_e164.as_deref(),
-            Self::Domain => event.identity.domain.as_deref(),
-        }
-    }
-}
-
-/// What a CRM field is filled with.
-#[derive(Clone, Debug, PartialEq)]
-enum Filling {
-    Identity(Kind),
-    Attribute(String),
-    Source,
-    EventType,
-    OccurredAt,
-    Constant(Value),
-}
-
-/// What a CRM field is filled with, as far as its kind of value goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Filled<'p> {
-    /// An identifier: `email`, `phone_e164`, …
-    Identity(&'static str),
-    /// An attribute of the canonical event.
-    Attribute(&'p str),
-    /// The source's name, or the event's type.
-    Word,
-    /// When it happened.
-    Moment,
-    /// This very value.
-    Constant(&'p Value),
-}
-
-/// An object of a destination, checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ObjectPlan {
-    /// The CRM field that carries the record's key.
-    pub key_field: String,
-    /// Whether present values are read before a record is first written.
-    pub adopt: Adopt,
-    key_kind: Kind,
-    matches: Vec<Kind>,
-    fields: BTreeMap<String, Filling>,
-}
-
-impl ObjectPlan {
-    /// Checks one object of a destination of this connector kind.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong, with keys below the object.
-    pub fn compile(connector: &str, object: &str, def: &ObjectDef) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let known = Kind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(", ");
-        let key_kind = def.key.from.strip_prefix("identity.").and_then(Kind::parse);
-        if key_kind.is_none() {
-            let message = format!("`{}` is no identity; there are {known}, each after `identity.`", def.key.from);
-            problems.push(Problem::new("key.from", message, "Write for example `identity.external_id`."));
-        }
-        if def.key.field.trim().is_empty() {
-            problems.push(Problem::new("key.field", "is empty", "Name the CRM field that is marked as external id or unique."));
-        }
-        let mut matches = Vec::new();
-        for (index, word) in def.matches.iter().enumerate() {
-            match Kind::parse(word) {
-                Some(kind) if matches.contains(&kind) => {
-                    problems.push(Problem::new(format!("match.{index}"), format!("`{word}` is listed twice"), "Remove one of them."))
-                }
-                Some(kind) => matches.push(kind),
-                None => problems.push(Problem::new(
-                    format!("match.{index}"),
-                    format!("`{word}` is no identifier; there are {known}"),
-                    "Use these words.",
-                )),
-            }
-        }
-        let key_kind = key_kind.unwrap_or(Kind::ExternalId);
-        if !matches.contains(&key_kind) {
-            matches.insert(0, key_kind);
-        }
-        let fields = fields(connector, object, def, &mut problems);
-        if problems.is_empty() {
-            Ok(Self { key_field: def.key.field.clone(), adopt: def.adopt, key_kind, matches, fields })
-        } else {
-            Err(problems)
-        }
-    }
-
-    /// The CRM fields that this event sets, without the key's. A name that the event does not have says nothing; a JSON
-    /// null stands only where the mapping said `clear`.
-    pub fn crm_fields(&self, event: &Event) -> BTreeMap<String, Value> {
-        self.fields.iter().filter_map(|(field, filling)| filling.value(event).map(|value| (field.clone(), value))).collect()
-    }
-
-    /// What each CRM field is filled with, without the key's.
-    pub fn fillings(&self) -> impl Iterator<Item = (&str, Filled<'_>)> {
-        self.fields.iter().map(|(field, filling)| {
-            let filled = match filling {
-                Filling::Identity(kind) => Filled::Identity(kind.as_str()),
-                Filling::Attribute(name) => Filled::Attribute(name),
-                Filling::Source | Filling::EventType => Filled::Word,
-                Filling::OccurredAt => Filled::Moment,
-                Filling::Constant(value) => Filled::Constant(value),
-            };
-            (field.as_str(), filled)
-        })
-    }
-
-    /// Every CRM field that some event can set, without the key's.
-    pub fn field_names(&self) -> impl Iterator<Item = &str> {
-        self.fields.keys().map(String::as_str)
-    }
-
-    /// The CRM fields that carry an identifier by which records are found, the key's among them: only a source of
-    /// enough trust may change them, and the key's never changes.
-    pub fn identifier_fields(&self) -> BTreeSet<&str> {
-        let carries = |filling: &Filling| matches!(filling, Filling::Identity(kind) if self.matches.contains(kind));
-        let fields = self.fields.iter().filter(|(_, filling)| carries(filling)).map(|(field, _)| field.as_str());
-        fields.chain([self.key_field.as_str()]).collect()
-    }
-
-    /// The event's identifiers that count for this object, in the order of its `match` list.
-    pub fn identifiers(&self, event: &Event) -> Vec<Identifier> {
-        let identifier = |kind: &Kind| kind.of(event).map(|value| Identifier { kind: kind.as_str().to_owned(), value: value.to_owned() });
-        self.matches.iter().filter_map(identifier).collect()
-    }
-
-    /// The key of a record that this event creates: the identity that the key is filled from; where the event has none,
-    /// `kind:value` of the first other identifier, which is the same whenever it is worked out again. `None` without any.
-    pub fn record_key(&self, event: &Event) -> Option<String> {
-        if let Some(value) = self.key_kind.of(event) {
-            return Some(value.to_owned());
-        }
-        self.identifiers(event).first().map(|identifier| format!("{}:{}", identifier.kind, identifier.canonical()))
-    }
-}
-
-fn fields(connector: &str, object: &str, def: &ObjectDef, problems: &mut Vec<Problem>) -> BTreeMap<String, Filling> {
-    let preset;
-    let defs = match &def.fields {
-        Some(fields) => fields,
-        None => {
-            preset = crm_preset(connector, object);
-            match &preset {
-                Some(fields) => fields,
-                None => {
-                    let message = format!("is missing, and there is no preset for `{object}` of `{connector}`");
-                    problems.push(Problem::new("fields", message, "List the CRM's fields: `fields = { Email = \"email\" }`."));
-                    return BTreeMap::new();
-                }
-            }
-        }
-    };
-    let mut fillings = BTreeMap::new();
-    for (field, filling) in defs {
-        let key = format!("fields.{field}");
-        if *field == def.key.field {
-            problems.push(Problem::new(&key, "is the key's field, which is filled by `key.from`", "Remove it from `fields`."));
-        }
-        match Filling::compile(filling) {
-            Ok(filling) => {
-                fillings.insert(field.clone(), filling);
-            }
-            Err(message) => problems.push(Problem::new(
-                key,
-                message,
-                "Write a canonical name such as `email`, `{ from = \"company\" }` or `{ const = \"Web\" }`.",
-            )),
-        }
-    }
-    fillings
-}
-
-impl Filling {
-    fn compile(def: &FieldDef) -> Result<Self, String> {
-        match (&def.from, &def.constant) {
-            (Some(name), None) => Ok(match name.as_str() {
-                "source" => Self::Source,
-                "event_type" => Self::EventType,
-                "occurred_at" => Self::OccurredAt,
-                name if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) => {
-                    return Err(format!("`{name}` is not a canonical name"));
-                }
-                name => Kind::parse(name).map_or_else(|| Self::Attribute(name.to_owned()), Self::Identity),
-            }),
-            (None, Some(value @ (Value::String(_) | Value::Bool(_) | Value::Number(_)))) => Ok(Self::Constant(value.clone())),
-            (None, Some(_)) => Err("`const` is not a text, a number or a boolean".to_owned()),
-            (None, None) | (Some(_), Some(_)) => Err("does not have exactly one of `from` and `const`".to_owned()),
-        }
-    }
-
-    fn value(&self, event: &Event) -> Option<Value> {
-        match self {
-            Self::Identity(kind) => kind.of(event).map(Value::from),
-            Self::Attribute(name) => event.attributes.get(name).cloned(),
-            Self::Source => Some(Value::from(event.source.as_str())),
-            Self::EventType => Some(Value::from(event.event_type.as_str())),
-            Self::OccurredAt => Some(Value::from(event.occurred_at.to_string())),
-            Self::Constant(value) => Some(value.clone()),
-        }
-    }
-}
-
-fn crm_preset(connector: &str, object: &str) -> Option<BTreeMap<String, FieldDef>> {
-    let (_, text) = crate::preset::CRM_PRESETS.iter().find(|(kind, _)| *kind == connector)?;
-    let mut objects: BTreeMap<String, BTreeMap<String, FieldDef>> = toml::from_str(text).ok()?;
-    objects.remove(object)
 }
 
 /// One destination's objects, by name.
@@ -427,7 +145,7 @@ pub struct Planned {
     /// The key of a record that this event creates. `None`: the event has no identifier that the object is found by, and
     /// is a dead letter `missing_identity`.
     pub key: Option<String>,
-    /// The event tells of a deletion, and what the route says to that: `DeadLetter`, or `Set` with fields that stand in
+    /// The event tells of a deletion, and what the route says to that: `DeadLetter`, `Delete`, or `Set` with fields that stand in
     /// place of the mapped ones. `None` for other events; events to ignore are not planned at all.
     pub on_delete: Option<OnDelete>,
 }
@@ -449,8 +167,13 @@ impl Routes {
     /// # Errors
     ///
     /// Everything that is wrong, with keys below the configuration's root: `routes.0.to`.
-    pub fn compile(defs: &[RouteDef], sources: &BTreeSet<String>, destinations: BTreeMap<String, Objects>) -> Result<Self, Vec<Problem>> {
+    pub fn compile(
+        defs: &[RouteDef],
+        sources: &BTreeSet<String>,
+        mut destinations: BTreeMap<String, Objects>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
+        destinations.iter_mut().for_each(|(name, objects)| family(name, objects, &mut problems));
         let mut routes = Vec::new();
         for (index, def) in defs.iter().enumerate() {
             let mut problem =
@@ -487,6 +210,12 @@ impl Routes {
     /// The names of a destination's objects.
     pub fn objects(&self, destination: &str) -> impl Iterator<Item = &str> {
         self.destinations.get(destination).into_iter().flatten().map(|(object, _)| object.as_str())
+    }
+
+    /// Whether records of other objects wait for this one's.
+    pub fn has_children(&self, destination: &str, object: &str) -> bool {
+        let depends = |plan: &ObjectPlan| plan.parents.iter().any(|parent| parent.object == object);
+        self.destinations.get(destination).is_some_and(|objects| objects.values().any(depends))
     }
 
     /// Every object of every destination: destination and object.
@@ -545,13 +274,13 @@ impl Routes {
         let mut planned = Vec::new();
         for route in self.routes.iter().filter(|route| route.takes(event)) {
             let Some(object) = self.object(&route.to, &route.object) else { continue };
-            if !seen.insert((&route.to, &route.object)) || deletion && route.on_delete == OnDelete::Ignore {
+            if !seen.insert((&route.to, &route.object)) || deletion && route.on_delete == OnDelete::Ignore || !object.concerns(event) {
                 continue;
             }
             planned.push(Planned {
                 destination: route.to.clone(),
                 object: route.object.clone(),
-                mode: route.mode,
+                mode: if deletion && route.on_delete == OnDelete::Delete { Mode::Delete } else { route.mode },
                 owner: route.owner.clone(),
                 alert_after: route.alert_after,
                 key_field: object.key_field.clone(),
@@ -560,12 +289,79 @@ impl Routes {
                 on_delete: deletion.then(|| route.on_delete.clone()),
             });
         }
+        if !deletion {
+            planned.extend(self.links(&planned));
+        }
         match (planned.is_empty(), seen.is_empty()) {
             (false, _) => Plan::Deliver(planned),
             (true, false) => Plan::Ignored,
             (true, true) => Plan::Unrouted,
         }
     }
+}
+
+impl Routes {
+    /// The links between what an event tells of, where the CRM keeps them beside its records.
+    fn links(&self, planned: &[Planned]) -> Vec<Planned> {
+        let mut links = Vec::new();
+        for child in planned {
+            let parents = self.object(&child.destination, &child.object).map_or(&[][..], |object| &object.parents);
+            for parent in parents.iter().filter(|parent| parent.field.is_none()) {
+                let there = planned.iter().find(|held| held.destination == child.destination && held.object == parent.object);
+                let Some((from, to)) = there.and_then(|held| Some((child.identifiers.first()?, held.identifiers.first()?))) else {
+                    continue;
+                };
+                let object = association(&child.object, &parent.object);
+                let key = format!("{}{ASSOCIATION}{}", from.canonical(), to.canonical());
+                links.push(Planned {
+                    key_field: object.clone(),
+                    identifiers: vec![Identifier { kind: LINK.to_owned(), value: key.clone() }],
+                    key: Some(key),
+                    object,
+                    mode: Mode::Upsert,
+                    on_delete: None,
+                    ..child.clone()
+                });
+            }
+        }
+        links
+    }
+}
+
+/// Adds the objects that link others, and refuses parents that are not there or that wait for each other.
+fn family(destination: &str, objects: &mut Objects, problems: &mut Vec<Problem>) {
+    let mut problem = |object: &str, index: usize, message: String, remedy: &str| {
+        problems.push(Problem::new(format!("destinations.{destination}.objects.{object}.parents.{index}"), message, remedy));
+    };
+    let mut links = Objects::new();
+    for (name, object) in objects.iter() {
+        for (index, parent) in object.parents.iter().enumerate() {
+            if !objects.contains_key(&parent.object) {
+                let message = format!("the destination `{destination}` has no object `{}`", parent.object);
+                problem(name, index, message, "Name one of its objects, or add it.");
+            } else if reaches(objects, &parent.object, name) {
+                let message = format!("`{}` belongs to `{name}` too, so that each would wait for the other", parent.object);
+                problem(name, index, message, "Remove one of the two; parents are written first.");
+            } else if parent.field.is_none() {
+                links.insert(association(name, &parent.object), ObjectPlan::linking(name, &parent.object));
+            }
+        }
+    }
+    objects.extend(links);
+}
+
+/// Whether one object belongs to another, at any distance. Every object is looked at once at most.
+fn reaches(objects: &Objects, from: &str, to: &str) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut left = vec![from];
+    while let Some(next) = left.pop() {
+        if next == to {
+            return true;
+        }
+        let parents = objects.get(next).into_iter().flat_map(|object| &object.parents);
+        left.extend(parents.map(|parent| parent.object.as_str()).filter(|object| seen.insert(object)));
+    }
+    false
 }
 
 impl Route {

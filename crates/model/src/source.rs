@@ -179,6 +179,9 @@ pub struct EventDef {
     /// Canonical name to value.
     #[serde(default)]
     pub fields: BTreeMap<String, ValueDef>,
+    /// Identifiers of what else it tells of: `company` to `domain` to a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identities: BTreeMap<String, BTreeMap<String, ValueDef>>,
     /// Questions and answers that become attributes `answer_…`, whatever a form asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswersDef>,

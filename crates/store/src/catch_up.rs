@@ -387,11 +387,12 @@ pub(crate) async fn hold(tx: &mut Tx, destination: &str) -> Result<Destination, 
 
 /// Takes a call, or says until when none may be made.
 fn permitted(state: &mut Destination, policy: &Policy, now: Time) -> Option<Time> {
-    match state.permit(policy, now, 0) {
-        Permit::Calls(_) | Permit::Probe => {
+    match (state.permit(policy, now, 0), state.spare(policy, now)) {
+        (Permit::Calls(_) | Permit::Probe, Ok(_)) => {
             state.take(policy, now, 1);
             None
         }
-        Permit::Not(until) => Some(until.unwrap_or(now + STOPPED)),
+        (Permit::Calls(_) | Permit::Probe, Err(until)) => Some(until),
+        (Permit::Not(until), _) => Some(until.unwrap_or(now + STOPPED)),
     }
 }

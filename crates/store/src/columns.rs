@@ -103,6 +103,10 @@ pub fn mode(number: i64, id: i64) -> Result<model::event::Mode, Error> {
     word(found, "delivery", "mode", id, number)
 }
 
+pub fn lane(number: i64, table: &'static str, id: i64) -> Result<model::quota::Lane, Error> {
+    word(model::quota::Lane::from_number(number), table, "lane", id, number)
+}
+
 pub fn delivery(row: &impl Columns) -> Result<Delivery, Error> {
     use model::protocol::Outcome;
     let id: i64 = get(row, "id")?;
@@ -117,6 +121,7 @@ pub fn delivery(row: &impl Columns) -> Result<Delivery, Error> {
         mode: mode(get(row, "mode")?, id)?,
         state: word(DeliveryState::ALL.into_iter().find(|known| *known as i64 == state), "delivery", "state", id, state)?,
         generation: word(u32::try_from(generation).ok(), "delivery", "generation", id, generation)?,
+        lane: lane(get(row, "lane")?, "delivery", id)?,
         wake_at: time(row, "wake_at")?,
         outcome: outcome.and_then(|number| {
             [Outcome::Applied, Outcome::Unchanged, Outcome::Superseded].into_iter().find(|outcome| *outcome as i64 == number)

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use model::event::Warning;
 use model::intake::{Fate, NewDelivery, NewEvent};
+use model::quota::Lane;
 use model::record::Record;
 use model::wakeup::{RECORDS_MAX, Wakeup};
 use model::{DeliveryId, EventId, Reason, RecordId, Time};
@@ -26,6 +27,8 @@ pub struct Bearer<'a> {
     /// The source's name.
     pub source: &'a str,
     pub trust: u8,
+    /// How urgent what comes of it is.
+    pub lane: Lane,
 }
 
 /// Everything that a batch writes.
@@ -40,6 +43,7 @@ pub struct Plan {
     known_aliases: BTreeMap<AliasKey, RecordId>,
     kinds: BTreeSet<(RecordId, String)>,
     touched: BTreeMap<RecordId, (String, String)>,
+    lanes: BTreeMap<RecordId, Lane>,
     heal: BTreeSet<EventId>,
     pub warnings: Vec<(EventId, String, Warning)>,
 }
@@ -83,7 +87,8 @@ impl Store {
             answers.push(answered);
         }
         let healed = if plan.heal.is_empty() { BTreeSet::new() } else { tx.open_records_of(&plan.heal).await? };
-        plan.write(tx, &healed, now).await?;
+        let best = batch.iter().map(|intake| intake.lane).min().unwrap_or_default();
+        plan.write(tx, &healed.iter().map(|record| (*record, best)).collect(), now).await?;
         let wakeups = self.wakeups(tx, &plan, &healed, batch).await?;
         let warnings = plan.warnings.into_iter().map(|(_, source, warning)| (source, warning)).collect();
         Ok(Committed { answers, warnings, wakeups })
@@ -122,7 +127,7 @@ impl Store {
             owner: None,
         };
         let fate = if conflict { &conflicting } else { &event.fate };
-        let (status, reason) = self.take_fate(plan, source, event, fate, now);
+        let (status, reason) = self.take_fate(plan, source, event, fate, intake.lane, now);
         let mut warnings = event.warnings.clone();
         warnings.extend(plan.warnings.iter().skip(first).map(|(_, _, warning)| warning.clone()));
         plan.events.push(Event {
@@ -145,7 +150,15 @@ impl Store {
         answer(event.id, key, status, reason)
     }
 
-    fn take_fate(&self, plan: &mut Plan, source: &str, event: &NewEvent, fate: &Fate, now: Time) -> (Disposition, Option<Reason>) {
+    fn take_fate(
+        &self,
+        plan: &mut Plan,
+        source: &str,
+        event: &NewEvent,
+        fate: &Fate,
+        lane: Lane,
+        now: Time,
+    ) -> (Disposition, Option<Reason>) {
         match fate {
             Fate::Ignored => (Disposition::Ignored, None),
             Fate::DeadLetter { reason, message, owner } => {
@@ -160,7 +173,7 @@ impl Store {
             }
             Fate::Deliveries(deliveries) => {
                 let mut open = false;
-                let bearer = Bearer { event: event.id, source, trust: event.trust };
+                let bearer = Bearer { event: event.id, source, trust: event.trust, lane };
                 for (ordinal, delivery) in (1..=EventId::DELIVERIES_MAX).zip(deliveries) {
                     open |= self.take_delivery(plan, bearer, delivery, event.id.delivery(ordinal), now).is_some();
                 }
@@ -201,6 +214,7 @@ impl Store {
             mode: delivery.mode,
             state: DeliveryState::Open,
             generation: 1,
+            lane: bearer.lane,
             wake_at: Some(now),
             outcome: None,
             ended_at: None,
@@ -336,7 +350,7 @@ impl Plan {
     fn record_of(
         &mut self,
         delivery: &NewDelivery,
-        Bearer { event, source, trust }: Bearer<'_>,
+        Bearer { event, source, trust, lane }: Bearer<'_>,
         new_id: impl FnOnce() -> RecordId,
         now: Time,
     ) -> Option<RecordId> {
@@ -352,7 +366,7 @@ impl Plan {
                 destination: delivery.destination.clone(),
                 object: delivery.object.clone(),
                 key: delivery.key.clone(),
-                record: Record::new(now),
+                record: Record { lane, ..Record::new(now) },
             };
             self.records.insert(id, entry);
             id
@@ -377,6 +391,8 @@ impl Plan {
             self.warnings.push((event, source.to_owned(), Warning { kind: "identity_conflict".into(), message: warning }));
         }
         self.touched.insert(record, (delivery.destination.clone(), delivery.object.clone()));
+        let best = self.lanes.entry(record).or_insert(lane);
+        *best = lane.min(*best);
         Some(record)
     }
 
@@ -400,6 +416,7 @@ impl Plan {
             mode: target.map_or_else(Default::default, |(_, delivery)| delivery.mode),
             state: DeliveryState::of(reason),
             generation: 1,
+            lane: Lane::default(),
             wake_at: None,
             outcome: None,
             ended_at: Some(now),
@@ -430,15 +447,21 @@ impl Plan {
     }
 
     /// Writes everything, parents first, and wakes whom it concerns, with those of `healed`.
-    pub async fn write(&self, tx: &mut Tx, healed: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let records: Vec<RecordEntry> = self.records.values().cloned().collect();
+    pub async fn write(&self, tx: &mut Tx, healed: &BTreeMap<RecordId, Lane>, now: Time) -> Result<(), Error> {
+        let mut records: Vec<RecordEntry> = self.records.values().cloned().collect();
+        for entry in &mut records {
+            entry.record.lane = self.lanes.get(&entry.id).copied().unwrap_or_default();
+        }
         // On a server each statement is a round trip.
         if !records.is_empty() {
             tx.insert_records(&records).await?;
         }
         self.write_aliases(tx).await?;
-        let there = self.touched.keys().filter(|id| !self.records.contains_key(id));
-        let wake = there.chain(healed).copied().collect();
+        let mut wake = healed.clone();
+        for (id, lane) in self.lanes.iter().filter(|(id, _)| !self.records.contains_key(id)) {
+            let best = wake.entry(*id).or_insert(*lane);
+            *best = (*lane).min(*best);
+        }
         tx.insert_intake(&self.raws, &self.events, &self.deliveries, &wake, now).await?;
         if !self.dead_letters.is_empty() {
             tx.insert_dead_letters(&self.dead_letters).await?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use model::destination::Destination;
 use model::drift::Learned;
 use model::event::Warning;
+use model::quota::Lane;
 use model::record::State;
 use model::{CallId, CatchUpId, DeliveryId, EventId, ReconciliationId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -18,8 +19,8 @@ use crate::Error;
 use crate::catch_up::CatchUpRow;
 use crate::reconcile::ReconciliationRow;
 use crate::rows::{
-    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole,
-    hash,
+    AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow,
+    Whereabouts, Whole, hash,
 };
 use crate::tx::{Burial, Looked, Sent};
 
@@ -103,7 +104,7 @@ impl Tx {
         raws: &[RawEvent],
         events: &[Event],
         deliveries: &[Delivery],
-        wake: &BTreeSet<RecordId>,
+        wake: &BTreeMap<RecordId, Lane>,
         now: Time,
     ) -> Result<(), Error> {
         self.insert_raw_events(raws)?;
@@ -190,24 +191,54 @@ impl Tx {
         Ok((self.0.aliases.len() - before) as u64)
     }
 
-    fn make_due(&mut self, records: &BTreeSet<RecordId>, now: Time, fits: impl Fn(&Tables, &RecordEntry) -> bool) {
-        for id in records {
-            let due = self.0.records.get(id).is_some_and(|entry| fits(&self.0, entry));
-            if let Some(entry) = self.0.records.get_mut(id).filter(|_| due) {
-                (entry.record.state, entry.record.wake_at) = (State::Due, Some(now));
+    fn wake(&mut self, records: &BTreeMap<RecordId, Lane>, now: Time) -> Result<(), Error> {
+        for (id, lane) in records {
+            let Some(record) = self.0.records.get_mut(id).map(|entry| &mut entry.record) else { continue };
+            record.lane = if record.state == State::Clean { *lane } else { record.lane.min(*lane) };
+            if record.state.wakes_for_new() {
+                (record.state, record.wake_at) = (State::Due, Some(now));
             }
         }
-    }
-
-    pub(crate) fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        self.make_due(records, now, |_, entry| entry.record.state.wakes_for_new());
         Ok(())
     }
 
+    pub(crate) fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        for id in records {
+            if let Some(record) = self.0.records.get_mut(id).map(|entry| &mut entry.record).filter(|record| record.state == State::Blocked)
+            {
+                (record.state, record.wake_at) = (State::Due, Some(now));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let entries = records.iter().filter_map(|id| self.0.records.get(id));
+        let one = |entry: &RecordEntry| Whereabouts {
+            key: entry.key.clone(),
+            crm_id: entry.record.crm_id.clone(),
+            written: entry.record.pushed > 0,
+        };
+        Ok(entries.map(|entry| (entry.id, one(entry))).collect())
+    }
+
+    pub(crate) fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let of = self.0.dead_letters.range(event.delivery(0)..=event.delivery(EventId::DELIVERIES_MAX));
+        Ok(of.filter(|(_, letter)| letter.reason == model::Reason::ParentFailed).map(|(id, _)| *id).collect())
+    }
+
     pub(crate) fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        self.make_due(records, now, |tables, entry| {
-            entry.record.state == State::Clean && tables.open.get(&entry.id).is_some_and(|open| !open.is_empty())
-        });
+        for id in records {
+            let open = self.0.open.get(id).into_iter().flatten();
+            let best = open.filter_map(|delivery| self.0.deliveries.get(delivery)).map(|delivery| delivery.lane).min();
+            let Some(record) = self.0.records.get_mut(id).map(|entry| &mut entry.record).filter(|record| record.state == State::Clean)
+            else {
+                continue;
+            };
+            if let Some(best) = best {
+                (record.state, record.wake_at, record.lane) = (State::Due, Some(now), best);
+            }
+        }
         Ok(())
     }
 
@@ -217,16 +248,19 @@ impl Tx {
         Ok(open.filter_map(|delivery| delivery.record).collect())
     }
 
-    pub(crate) fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
+    pub(crate) fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Result<Vec<RecordEntry>, Error> {
+        let place = |lane| lanes.iter().position(|held| *held == lane);
         let is_due = |entry: &&RecordEntry| entry.destination == destination && entry.record.wake_at.is_some_and(|at| at <= now);
-        let mut due: Vec<RecordEntry> = self.0.records.values().filter(is_due).cloned().collect();
-        due.sort_by_key(|entry| (entry.record.wake_at, entry.id));
+        let due = self.0.records.values().filter(is_due).filter(|entry| lanes.contains(&entry.record.lane));
+        let mut due: Vec<RecordEntry> = due.cloned().collect();
+        due.sort_by_key(|entry| (place(entry.record.lane), entry.record.wake_at, entry.id));
         due.truncate(limit as usize);
         Ok(due)
     }
 
-    pub(crate) fn next_due(&mut self, destination: &str) -> Result<Option<Time>, Error> {
-        Ok(self.0.records.values().filter(|entry| entry.destination == destination).filter_map(|entry| entry.record.wake_at).min())
+    pub(crate) fn next_due(&mut self, destination: &str, lanes: &[Lane]) -> Result<Option<Time>, Error> {
+        let fits = |entry: &&RecordEntry| entry.destination == destination && lanes.contains(&entry.record.lane);
+        Ok(self.0.records.values().filter(fits).filter_map(|entry| entry.record.wake_at).min())
     }
 
     pub(crate) fn records(&mut self, wanted: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, RecordEntry>, Error> {
@@ -242,6 +276,7 @@ impl Tx {
                     record: delivery.record?,
                     delivery: *id,
                     mode: delivery.mode,
+                    lane: delivery.lane,
                     trust: event.trust,
                     occurred_at: event.occurred_at,
                     received_at: event.received_at,
@@ -352,10 +387,11 @@ impl Tx {
         Ok(events.iter().flat_map(of).map(|(_, delivery)| delivery.clone()).collect())
     }
 
-    pub(crate) fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {
+    pub(crate) fn reopen(&mut self, id: DeliveryId, lane: Lane, now: Time) -> Result<(), Error> {
         if let Some(delivery) = self.0.deliveries.get_mut(&id) {
             (delivery.state, delivery.wake_at) = (DeliveryState::Open, Some(now));
             delivery.generation += 1;
+            delivery.lane = lane;
             (delivery.outcome, delivery.ended_at, delivery.call) = (None, None, None);
             if let Some(record) = delivery.record {
                 self.0.open.entry(record).or_default().insert(id);

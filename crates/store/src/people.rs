@@ -1,9 +1,11 @@
 //! What people do to the ledger: replay, resolve, assign, pause, resume. Each leaves an audit row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::fetch::source_of;
 use model::intake::{Fate, NewDelivery, NewEvent, fetch_again};
+use model::protocol::OPEN_MAX;
+use model::quota::Lane;
 use model::wakeup::Wakeup;
 use model::{DeliveryId, Reason, Time};
 use serde_json::{Value, json};
@@ -59,11 +61,15 @@ impl Store {
                 sealed: edited.sealed.clone(),
                 correlation_id: None,
             };
-            tx.insert_intake(&[raw], &[], &[], &BTreeSet::new(), now).await?;
+            tx.insert_intake(&[raw], &[], &[], &BTreeMap::new(), now).await?;
         }
         let (result, woken) = match &replay.event {
             None => reopen_as_it_was(&mut tx, &delivery, &event, now).await?,
-            Some(new) => self.reopen_anew(&mut tx, &delivery, event, new, now).await?,
+            Some(new) => self.reopen_anew(&mut tx, &delivery, event.clone(), new, now).await?,
+        };
+        let woken = match result {
+            Reopened::Reopened { .. } | Reopened::Replaced { .. } => with_orphans(&mut tx, &delivery, &event, woken, now).await?,
+            Reopened::StillDead { .. } | Reopened::InFlight { .. } | Reopened::NotFound => woken,
         };
         let detail = json!({ "reason": reason, "result": result, "mapping": if replay.event.is_some() { "current" } else { "original" },
             "edited_raw_event": replay.edited.as_ref().map(|edited| edited.id) });
@@ -125,7 +131,7 @@ impl Store {
             }
             if old.destination.is_some() { same(old) } else { !siblings.iter().any(|held| held.id != old.id && same(held)) }
         });
-        let bearer = Bearer { event: event.id, source: &event.source, trust: new.trust };
+        let bearer = Bearer { event: event.id, source: &event.source, trust: new.trust, lane: Lane::Replay };
         let mut ordinal = siblings.last().map_or(0, |last| last.id.0 - event.id.0);
         let mut by = Vec::new();
         for planned in meant {
@@ -146,7 +152,7 @@ impl Store {
             }
             by.push(id);
         }
-        plan.write(tx, &BTreeSet::new(), now).await?;
+        plan.write(tx, &BTreeMap::new(), now).await?;
         replace(tx, old, by.first().copied(), now).await?;
         let woken = wakeups(plan.touched(), event.correlation_id.as_deref().unwrap_or_default());
         Ok((Reopened::Replaced { by }, woken))
@@ -285,11 +291,14 @@ async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: 
         let message = "it was never routed: replay it with the current mapping".to_owned();
         return Ok((Reopened::StillDead { reason: Reason::Unrouted, message }, Vec::new()));
     };
-    tx.reopen(delivery.id, now).await?;
+    tx.reopen(delivery.id, Lane::Replay, now).await?;
     let mut entries = tx.records(&BTreeSet::from([record])).await?;
     if let Some(entry) = entries.get_mut(&record) {
         // A person's replay starts the count anew; a record that waits out its backoff is due at once.
         (entry.record.tries, entry.record.attempts, entry.record.conflicts, entry.record.crashes) = (0, 0, 0, 0);
+        // What else is on its way there is no less urgent for it.
+        let open = tx.open_deliveries(&BTreeSet::from([record]), OPEN_MAX).await?;
+        entry.record.lane = open.iter().map(|open| open.lane).min().unwrap_or(Lane::Replay);
         if entry.record.lease.is_none() {
             (entry.record.state, entry.record.wake_at) = (model::record::State::Due, Some(now));
         }
@@ -301,6 +310,17 @@ async fn reopen_as_it_was(tx: &mut Tx, delivery: &Delivery, event: &Event, now: 
         correlation_id: event.correlation_id.clone().unwrap_or_else(|| event.raw_event.to_string()),
     };
     Ok((Reopened::Reopened { delivery: delivery.id, generation: delivery.generation + 1 }, vec![wakeup]))
+}
+
+/// Opens what had failed only because this delivery did: it waits for it again.
+async fn with_orphans(tx: &mut Tx, parent: &Delivery, event: &Event, mut woken: Vec<Wakeup>, now: Time) -> Result<Vec<Wakeup>, Error> {
+    for orphan in tx.orphans_of(event.id).await? {
+        if let Some(orphan) = tx.delivery(orphan).await?.filter(|orphan| orphan.id != parent.id && orphan.destination == parent.destination)
+        {
+            woken.extend(reopen_as_it_was(tx, &orphan, event, now).await?.1);
+        }
+    }
+    Ok(woken)
 }
 
 /// What an ended delivery shows; an open one is said to be queued, whatever its record is at.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use model::event::{Mode, Warning};
 use model::protocol::Outcome;
+use model::quota::Lane;
 use model::record::Record;
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, Time};
 use serde_json::Value;
@@ -122,6 +123,7 @@ pub struct Delivery {
     pub mode: Mode,
     pub state: DeliveryState,
     pub generation: u32,
+    pub lane: Lane,
     pub wake_at: Option<Time>,
     pub outcome: Option<Outcome>,
     pub ended_at: Option<Time>,
@@ -153,6 +155,15 @@ pub struct RecordEntry {
     pub record: Record,
 }
 
+/// Where a record is in the CRM, for those that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub key: String,
+    pub crm_id: Option<String>,
+    /// It was written at least once.
+    pub written: bool,
+}
+
 /// By what a record is found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AliasKey {
@@ -168,6 +179,7 @@ pub struct OpenRow {
     pub record: RecordId,
     pub delivery: DeliveryId,
     pub mode: Mode,
+    pub lane: Lane,
     pub trust: u8,
     pub occurred_at: Time,
     pub received_at: Time,

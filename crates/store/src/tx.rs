@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
 use model::drift::Learned;
+use model::quota::Lane;
 use model::{CallId, Class, DeliveryId, EventId, Reason, RecordId, RejectedId, Time};
 use serde_json::Value;
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
 use crate::reconcile::{ReconciliationRow, Sights};
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::{memory, postgres, sqlite};
 
 /// A dead letter to be made: delivery, reason, class, message, attempts.
@@ -65,18 +68,20 @@ on_each! {
     fn find_events(&mut self, keys: &BTreeSet<(String, [u8; 16])>) -> BTreeMap<(String, [u8; 16]), KnownEvent>;
     fn find_aliases(&mut self, keys: &BTreeSet<AliasKey>) -> BTreeMap<AliasKey, RecordId>;
     fn alias_kinds(&mut self, records: &BTreeSet<RecordId>) -> BTreeSet<(RecordId, String)>;
-    fn insert_intake(&mut self, raws: &[RawEvent], events: &[Event], deliveries: &[Delivery], wake: &BTreeSet<RecordId>, now: Time) -> ();
+    fn insert_intake(&mut self, raws: &[RawEvent], events: &[Event], deliveries: &[Delivery], wake: &BTreeMap<RecordId, Lane>, now: Time) -> ();
     fn update_event(&mut self, event: &Event) -> ();
     fn make_whole(&mut self, events: &[Whole]) -> ();
     fn add_warnings(&mut self, event: EventId, added: &[model::event::Warning]) -> ();
     fn insert_dead_letters(&mut self, letters: &[DeadLetter]) -> ();
     fn insert_records(&mut self, records: &[RecordEntry]) -> ();
     fn insert_aliases(&mut self, aliases: &BTreeMap<AliasKey, RecordId>) -> u64;
-    fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
+    fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> BTreeMap<RecordId, Whereabouts>;
+    fn orphans_of(&mut self, event: EventId) -> Vec<DeliveryId>;
     fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> ();
     fn open_records_of(&mut self, events: &BTreeSet<EventId>) -> BTreeSet<RecordId>;
-    fn due(&mut self, destination: &str, now: Time, limit: u32) -> Vec<RecordEntry>;
-    fn next_due(&mut self, destination: &str) -> Option<Time>;
+    fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Vec<RecordEntry>;
+    fn next_due(&mut self, destination: &str, lanes: &[Lane]) -> Option<Time>;
     fn records(&mut self, wanted: &BTreeSet<RecordId>) -> BTreeMap<RecordId, RecordEntry>;
     fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Vec<OpenRow>;
     fn sent(&mut self, calls: &BTreeSet<CallId>) -> Sent;
@@ -91,7 +96,7 @@ on_each! {
     fn put_destination(&mut self, name: &str, state: &Destination) -> ();
     fn delivery(&mut self, id: DeliveryId) -> Option<Delivery>;
     fn deliveries_of(&mut self, events: &BTreeSet<EventId>) -> Vec<Delivery>;
-    fn reopen(&mut self, id: DeliveryId, now: Time) -> ();
+    fn reopen(&mut self, id: DeliveryId, lane: Lane, now: Time) -> ();
     fn event(&mut self, id: EventId) -> Option<Event>;
     fn forget_dead_letter(&mut self, id: DeliveryId) -> ();
     fn assign(&mut self, id: DeliveryId, owner: &str) -> bool;

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use model::event::{Mode, Warning};
 pub use model::intake::{Fate, NewDelivery, NewEvent};
+use model::quota::Lane;
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, RejectedId, ReplayId, Time};
 use serde::Serialize;
 use serde_json::Value;
+
+mod numbers;
+
+pub use numbers::{DestinationRow, Gauges};
 
 /// One verified request, ready to be committed.
 #[derive(Clone, Debug)]
@@ -15,6 +20,8 @@ pub struct Intake {
     pub raw: NewRawEvent,
     /// What it holds; empty only for a genuine, empty batch.
     pub events: Vec<NewEvent>,
+    /// How urgent it is.
+    pub lane: Lane,
 }
 
 /// A request as it came, sealed.
@@ -420,33 +427,6 @@ pub struct RecordRow {
     pub last_error: Option<String>,
 }
 
-/// A destination, as shown to people.
-#[derive(Clone, Debug, Serialize)]
-pub struct DestinationRow {
-    /// The name.
-    pub name: String,
-    /// `active`, `paused` (by a person), `throttled`, `breaker_open`, `auth_failed`.
-    pub state: String,
-    /// Why, and by whom.
-    pub reason: Option<String>,
-    /// Until when, where it ends by itself.
-    pub until: Option<Time>,
-    /// Open deliveries.
-    pub open: u64,
-    /// Records that wait after a failure.
-    pub retrying: u64,
-    /// Records in doubt.
-    pub verifying: u64,
-    /// When the oldest open delivery arrived.
-    pub oldest_open: Option<Time>,
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// The last successful call.
-    pub last_success_at: Option<Time>,
-    /// The last failure in the CRM's words.
-    pub last_error: Option<String>,
-}
-
 /// One row of the audit trail.
 #[derive(Clone, Debug, Serialize)]
 pub struct AuditRow {
@@ -530,23 +510,6 @@ pub struct ReplayRow {
     pub refused: u64,
     /// When it was through.
     pub finished_at: Option<Time>,
-}
-
-/// Ledger-wide numbers for gauges and the overview.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Gauges {
-    /// Destination, open deliveries, arrival of the oldest.
-    pub queue: Vec<(String, u64, Option<Time>)>,
-    /// Destination (empty for none), reason, count.
-    pub dead_letters: Vec<(String, Reason, u64)>,
-    /// Destination (empty for none), when the oldest of its dead letters became one. Who is resolved or replayed is none any more.
-    pub oldest_dead_letters: Vec<(String, Time)>,
-    /// Destination, state.
-    pub destinations: Vec<(String, String)>,
-    /// Source, arrival of its last event.
-    pub sources: Vec<(String, Time)>,
-    /// Destination, end of the last run of reconciling that came to its end.
-    pub reconciled: Vec<(String, Time)>,
 }
 
 /// What one step of retention did.

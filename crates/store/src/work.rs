@@ -1,6 +1,8 @@
 //! The worker's one operation: settle what came back and claim what comes next, in one transaction.
 
+mod agree;
 mod enrich;
+mod family;
 pub(crate) mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +11,8 @@ use std::time::Duration;
 
 use model::destination::{Destination, Permit, Policy};
 use model::event::{Mode, Warning};
-use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Step, Waiting};
+use model::protocol::{self, Claim, Context, Ending, Found, Open, Outcome, Repeat, Step, Waiting};
+use model::quota::{Lane, Usage};
 use model::record::Stamp;
 use model::route::Routes;
 use model::source::Source;
@@ -21,6 +24,7 @@ use crate::rows::{CallRow, DeliveryState, EndRow, OpenRow, RecordEntry};
 use crate::tx::{Burial, Tx};
 use crate::{Error, Store};
 
+use agree::{agree, in_flight};
 use settle::{observe, settle};
 
 /// So few due records are not made to wait for more.
@@ -48,6 +52,10 @@ pub struct Work<'a> {
     pub calls_max: u32,
     /// Whether the CRM considers two values of a field equal.
     pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+    /// What may follow when nobody knows whether a record of an object was created.
+    pub repeat: &'a (dyn Fn(&str, Mode) -> Repeat + Send + Sync),
+    /// Whether the CRM can be asked what records of an object hold.
+    pub reads: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// `destination` is a source, and its objects are fetched instead of written.
     pub enriching: Option<Enriching<'a>>,
 }
@@ -137,6 +145,10 @@ pub struct Finished {
     pub duration: Duration,
     /// The status of its answer.
     pub http_status: Option<u16>,
+    /// How many requests it took, a fresh token included; 0: it was not sent.
+    pub requests: u32,
+    /// What the CRM told of its own count of our calls.
+    pub usage: Vec<Usage>,
     /// In the order of the call's entries, or for the whole call.
     pub result: Result<Vec<Result<Found, Failure>>, Failure>,
 }
@@ -251,6 +263,7 @@ impl Store {
         // Without holding anybody up: what is claimed by it is agreed upon at the end.
         let seen = tx.destination(work.destination).await?.unwrap_or_default();
         let mut destination = seen.clone();
+        destination.configured(work.policy);
         let mut ledger = Ledger::default();
         let mut advanced = Advanced::default();
         if !finished.is_empty() {
@@ -259,21 +272,27 @@ impl Store {
         }
         // What ended is no longer open for the claim that follows.
         ledger.write(&mut tx, now).await?;
+        family::wake(&mut tx, work, &ledger.ended, now).await?;
         advanced.ended.append(&mut ledger.ended);
+        let mut spares = false;
         if work.calls_max > 0 {
             let mut ledger = Ledger::default();
-            self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
+            spares = self.claim(&mut tx, work, &destination, now, &mut ledger, &mut advanced).await?;
             ledger.write(&mut tx, now).await?;
+            if family::wake(&mut tx, work, &ledger.ended, now).await? {
+                advanced.next = Some(now);
+            }
             advanced.ended.append(&mut ledger.ended);
         }
         if destination != seen || !advanced.calls.is_empty() {
-            destination = agree(&mut tx, work, (&seen, destination), finished, &advanced.calls, now).await?;
+            destination = agree(&mut tx, work, (&seen, destination), finished, (&advanced.calls, spares), now).await?;
         }
         tx.commit().await?;
         advanced.destination = destination;
         Ok(advanced)
     }
 
+    /// Says whether what it claimed is of a lane that leaves the day's reserve to others.
     async fn claim(
         &self,
         tx: &mut Tx,
@@ -282,22 +301,28 @@ impl Store {
         now: Time,
         ledger: &mut Ledger,
         advanced: &mut Advanced,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let in_flight = in_flight(tx, work, now).await?;
-        let (calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
+        let (mut calls_max, limit) = match destination.permit(work.policy, now, in_flight) {
             Permit::Calls(calls) => (calls.min(work.calls_max), work.group_limit),
             Permit::Probe => (1, 1),
             Permit::Not(until) => {
                 advanced.next = until;
-                return Ok(());
+                return Ok(false);
             }
         };
-        let due = tx.due(work.destination, now, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        let spare = destination.spare(work.policy, now);
+        let lanes: Vec<Lane> = destination.quota.turns.order().into_iter().filter(|lane| spare.is_ok() || !lane.spares()).collect();
+        let due = tx.due(work.destination, now, &lanes, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        let spares = due.iter().any(|entry| entry.record.lane.spares());
+        if let (true, Ok(spare)) = (spares, spare) {
+            calls_max = calls_max.min(spare);
+        }
         if in_flight > 0
             && let Some(until) = fills_up(&due, limit, now)
         {
             advanced.next = Some(until);
-            return Ok(());
+            return Ok(false);
         }
         let full = due.len() >= limit;
         let planned = self.plan_all(tx, work, due, now).await?;
@@ -311,12 +336,16 @@ impl Store {
             tx.wake_with_open(&rested, now).await?;
         }
         advanced.calls = calls;
-        advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination).await? };
+        advanced.next = if full || skipped { Some(now) } else { tx.next_due(work.destination, &lanes).await? };
+        if let Err(until) = spare {
+            // What is not looked at until then may be due.
+            advanced.next = Some(advanced.next.map_or(until, |next| next.min(until)));
+        }
         if none_due {
             // What is due all the same is being looked at by somebody else.
             advanced.next = advanced.next.map(|next| next.max(now + LOOKED_AT_FOR));
         }
-        Ok(())
+        Ok(spares)
     }
 
     async fn plan_all(&self, tx: &mut Tx, work: &Work<'_>, due: Vec<RecordEntry>, now: Time) -> Result<Vec<Ready>, Error> {
@@ -333,12 +362,13 @@ impl Store {
                 open.entry(row.record).or_default().push(row);
             }
         }
+        let parents = family::Parents::of(tx, work, &due, &open).await?;
         let mut ready = Vec::with_capacity(due.len());
         for entry in due {
             let rows = open.remove(&entry.id).unwrap_or_default();
             let lease_call = entry.record.lease.as_ref().map(|lease| lease.call);
             let patch = lease_call.and_then(|call| sent.get(&(call, entry.id)));
-            ready.push(plan_one(work, entry, &rows, patch, now)?);
+            ready.push(plan_one(work, entry, &rows, &parents, patch, now)?);
         }
         Ok(ready)
     }
@@ -362,50 +392,15 @@ impl Store {
             let looked = tx.look_at_open(destination, after, LOOKED_AT_ONCE).await?;
             self.swept().insert((*destination).to_owned(), looked.last.unwrap_or(DeliveryId(0)));
             if !looked.asleep.is_empty() {
-                tx.wake(&looked.asleep, now).await?;
+                tx.wake_with_open(&looked.asleep, now).await?;
             }
-            if tx.next_due(destination).await?.is_some_and(|at| at <= now) {
+            if tx.next_due(destination, &Lane::ALL).await?.is_some_and(|at| at <= now) {
                 wakeups.push(Wakeup { destination: (*destination).to_owned(), records: Vec::new(), correlation_id: String::new() });
             }
         }
         tx.commit().await?;
         Ok(wakeups)
     }
-}
-
-/// Calls of the destination that are out.
-async fn in_flight(tx: &mut Tx, work: &Work<'_>, now: Time) -> Result<u32, Error> {
-    // A lease that ends later than any taken now was taken by a clock that has since stepped back.
-    tx.live_calls(work.destination, now, now + work.policy.lease()).await
-}
-
-/// Takes what the calls cost out of the destination's budget and writes their intents, now that nobody else can change it: the last and shortest step, so
-/// that the workers of a destination hardly wait for each other. Gives the destination as it is then.
-async fn agree(
-    tx: &mut Tx,
-    work: &Work<'_>,
-    (seen, mut destination): (&Destination, Destination),
-    finished: &[Finished],
-    calls: &[Call],
-    now: Time,
-) -> Result<Destination, Error> {
-    let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-    let held = tx.hold_destination(work.destination).await?.unwrap_or_default();
-    if held != *seen {
-        destination = held;
-        observe(&mut destination, work.policy, now, finished);
-        let permit =
-            if calls.is_empty() { Permit::Calls(0) } else { destination.permit(work.policy, now, in_flight(tx, work, now).await?) };
-        if !matches!(permit, Permit::Calls(permitted) if permitted >= count) {
-            return Err(Error::Raced("another worker has taken what the destination bears".into()));
-        }
-    }
-    if !calls.is_empty() {
-        destination.take(work.policy, now, count);
-        tx.insert_calls(&calls.iter().map(|call| call_row(work, call)).collect::<Vec<_>>()).await?;
-    }
-    tx.put_destination(work.destination, &destination).await?;
-    Ok(destination)
 }
 
 /// A handful goes at once, so that nobody waits at low load, and so does half a batch. Anything between is a burst whose calls would be small:
@@ -427,6 +422,7 @@ fn plan_one(
     work: &Work<'_>,
     entry: RecordEntry,
     rows: &[OpenRow],
+    parents: &family::Parents,
     sent: Option<&BTreeMap<String, Value>>,
     now: Time,
 ) -> Result<Ready, Error> {
@@ -439,18 +435,35 @@ fn plan_one(
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let event = parsed(row)?;
-        open.push(Open {
+        let one = Open {
             delivery: row.delivery,
             event: row.delivery.event(),
             mode: row.mode,
             stamp: Stamp { trust: row.trust, occurred_at: weighed_at(&event, row), key: row.key.clone() },
             fields: work.routes.crm_fields(work.destination, &entry.object, &event).unwrap_or_default(),
             received_at: row.received_at,
-        });
+        };
+        // What is deleted needs no parent.
+        let kin = if row.mode == Mode::Delete { Vec::new() } else { parents.kin(work, &entry.object, object, row.delivery) };
+        open.push((one, kin));
     }
+    let family = protocol::family(open);
+    let mode = family.ready.iter().map(|open| open.mode).filter(|mode| *mode != Mode::Delete).max().unwrap_or_default();
     let identifier_fields = object.identifier_fields();
-    let context = Context { policy: work.policy, identifier_fields: &identifier_fields, adopt: object.adopt, now };
-    let planned = protocol::plan(entry.record.clone(), &open, sent, work.holder, CallId(0), &context);
+    let context = Context {
+        policy: work.policy,
+        identifier_fields: &identifier_fields,
+        merges: &object.merges,
+        adopt: object.adopt,
+        repeat: (work.repeat)(&entry.object, mode),
+        reads: (work.reads)(&entry.object),
+        blocked: family.blocked,
+        now,
+    };
+    let mut planned = protocol::plan(entry.record.clone(), &family.ready, sent, work.holder, CallId(0), &context);
+    planned.endings.extend(family.orphans);
+    planned.warnings.extend(family.warnings);
+    planned.record.lane = best(rows, planned.record.lane);
     Ok(Ready { entry, planned })
 }
 
@@ -463,8 +476,14 @@ fn plan_fetch(work: &Work<'_>, enriching: Enriching<'_>, entry: RecordEntry, row
         let with = parsed(row)?.fetch.map(|fetch| fetch.with).unwrap_or_default();
         waiting.push(Waiting { delivery: row.delivery, with });
     }
-    let planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
+    let mut planned = protocol::plan_fetch(entry.record.clone(), &waiting, work.holder, CallId(0), work.policy, now);
+    planned.record.lane = best(rows, planned.record.lane);
     Ok(Ready { entry, planned })
+}
+
+/// The lane of the most urgent open delivery. What is due without any, to be verified or repaired, stays where it is.
+fn best(rows: &[OpenRow], held: Lane) -> Lane {
+    rows.iter().map(|row| row.lane).min().unwrap_or(held)
 }
 
 fn parsed(row: &OpenRow) -> Result<Event, Error> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use connect::vendor::{Listed, Vendor, Window};
 use model::intake::{self, Fate, NewEvent};
 use model::mapping::ReadContext;
+use model::quota::Lane;
 use model::seal::{HashKey, NONCE_BYTES, SealingKeys, pack};
 use model::source::Source;
 use model::{Class, Event, EventId, Failure, RawEventId, Received, Scope, Time};
@@ -182,7 +183,7 @@ impl CatchUp {
             sealed: sealed.bytes,
             correlation_id: id,
         };
-        Some(Read { intake: Intake { raw, events }, missing: 0 })
+        Some(Read { intake: Intake { raw, events, lane: Lane::CatchUp }, missing: 0 })
     }
 
     fn events(&self, source: &Source, request: &Received<'_>, raw: RawEventId, correlation: &str, now: Time) -> Option<Vec<NewEvent>> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use connect::vendor::{Answer, Fetched, Vendor};
 use connect::{Client, Level, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
 use model::destination::Policy;
-use model::protocol::{Found, Step, gone};
+use model::protocol::{Found, Repeat, Step, gone};
+use model::quota::Usage;
 use model::route::{ObjectPlan, Routes};
 use model::source::Source;
 use model::{Failure, Time};
@@ -44,6 +45,14 @@ impl To {
         match self {
             Self::Crm(client) => Some(client.connector().level()),
             Self::Source { .. } => None,
+        }
+    }
+
+    /// Whether records of an object can be looked up.
+    pub(crate) fn reads(&self, object: &str) -> bool {
+        match self {
+            Self::Crm(client) => client.connector().reads(object),
+            Self::Source { .. } => true,
         }
     }
 
@@ -119,6 +128,11 @@ impl Engine {
             group_limit: target.to.group_limit(),
             calls_max,
             equal: &|field, a, b| target.to.equal(field, a, b),
+            repeat: &|object, mode| match &target.to {
+                To::Crm(client) => client.connector().repeat(object, mode),
+                To::Source { .. } => Repeat::Keyed,
+            },
+            reads: &|object| target.to.reads(object),
             enriching,
         };
         self.store.advance(now, &work, finished, chance).await
@@ -130,7 +144,7 @@ impl Engine {
             return not_sent(call);
         }
         let begun = Instant::now();
-        let (http_status, mut result) = match &target.to {
+        let Taken { http_status, requests, usage, mut result } = match &target.to {
             To::Crm(client) => {
                 let Some(object) = self.routes.object(&target.name, &call.object) else { return not_sent(call) };
                 ask_crm(client, object, &call, now).await
@@ -141,7 +155,7 @@ impl Engine {
             // What did not fit into the request waits for the next one.
             results.resize_with(call.entries.len().max(results.len()), || Ok(Found::NotSent));
         }
-        Finished { call, duration: begun.elapsed(), http_status, result }
+        Finished { call, duration: begun.elapsed(), http_status, requests, usage, result }
     }
 }
 
@@ -163,7 +177,7 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             taken(client.read(&batch, call.id, now).await, Found::Held)
         }
         // Only a source's objects are fetched.
-        Kind::Fetch => (None, Ok(Vec::new())),
+        Kind::Fetch => Taken { http_status: None, requests: 0, usage: Vec::new(), result: Ok(Vec::new()) },
     }
 }
 
@@ -181,18 +195,26 @@ async fn ask_vendor(vendor: &Vendor, call: &Call, now: Time) -> Taken {
         Fetched::Gone => gone(&call.object),
         Fetched::Refused(failure) => Err(failure),
     };
-    (status, result.map(|each| each.into_iter().map(|(_, fetched)| found(fetched)).collect()))
+    let result = result.map(|each| each.into_iter().map(|(_, fetched)| found(fetched)).collect());
+    Taken { http_status: status, requests: 1, usage: Vec::new(), result }
 }
 
 fn not_sent(call: Call) -> Finished {
     let result = Ok(call.entries.iter().map(|_| Ok(Found::NotSent)).collect());
-    Finished { call, duration: Duration::ZERO, http_status: None, result }
+    Finished { call, duration: Duration::ZERO, http_status: None, requests: 0, usage: Vec::new(), result }
 }
 
-type Taken = (Option<u16>, Result<Vec<Result<Found, Failure>>, Failure>);
+/// What came of a call, however it was made.
+struct Taken {
+    http_status: Option<u16>,
+    requests: u32,
+    usage: Vec<Usage>,
+    result: Result<Vec<Result<Found, Failure>>, Failure>,
+}
 
 fn taken<T>(report: Report<T>, found: impl Fn(T) -> Found) -> Taken {
-    (report.status, report.result.map(|results| results.into_iter().map(|result| result.map(&found)).collect()))
+    let result = report.result.map(|results| results.into_iter().map(|result| result.map(&found)).collect());
+    Taken { http_status: report.status, requests: report.calls, usage: report.usage, result }
 }
 
 fn write_batch(call: &Call, key_field: &str) -> WriteBatch {

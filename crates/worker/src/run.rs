@@ -271,7 +271,7 @@ impl Destination {
                 let Some(call) = self.under_way.remove(&error.id()) else { return };
                 tracing::error!(destination = %self.target.name, call = %call.id, "a call's code panicked: this is a bug of ours, please report it");
                 let failure = Failure::new(Class::Unknown, Scope::Call, "panic", "the code that makes the call panicked");
-                Finished { call, duration: Duration::ZERO, http_status: None, result: Err(failure) }
+                Finished { call, duration: Duration::ZERO, http_status: None, requests: 1, usage: Vec::new(), result: Err(failure) }
             }
         };
         metrics::called(&self.target.name, &finished);
@@ -308,6 +308,10 @@ impl Destination {
         if state != self.state {
             let (destination, before) = (&self.target.name, self.state);
             match state {
+                "throttled" if advanced.destination.quota.day_spent_until(now).is_some() => {
+                    let until = advanced.destination.until(now).unwrap_or(now);
+                    tracing::warn!(%destination, before, state, %until, "a destination's calls of the day are used up; it goes on by itself")
+                }
                 "active" | "throttled" => tracing::info!(%destination, before, state, "a destination's state changed"),
                 "auth_failed" => {
                     tracing::error!(%destination, before, "a destination refuses our credentials: renew them, then `onceward destinations resume {destination}`")

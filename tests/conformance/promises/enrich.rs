@@ -103,6 +103,8 @@ impl Asking {
             group_limit: 100,
             calls_max: self.ledger.calls_max,
             equal: &equal,
+            repeat: &|_, _| model::protocol::Repeat::Keyed,
+            reads: &|_| true,
             enriching: Some(Enriching { source: &self.source, identifier_trust: &identifier_trust }),
         };
         self.ledger.store.advance(self.ledger.now, &work, finished, &mut || 0.0).await.unwrap()

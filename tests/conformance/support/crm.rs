@@ -35,12 +35,26 @@ pub fn failure(class: Class, scope: Scope) -> Failure {
 
 /// The whole call came to nothing.
 pub fn broke(call: &Call, failure: Failure) -> Finished {
-    Finished { call: call.clone(), duration: Duration::from_millis(20), http_status: None, result: Err(failure) }
+    Finished {
+        call: call.clone(),
+        duration: Duration::from_millis(20),
+        http_status: None,
+        requests: 1,
+        usage: Vec::new(),
+        result: Err(failure),
+    }
 }
 
 /// An answer with an item for each record.
 pub fn answered(call: &Call, items: Vec<Answer>) -> Finished {
-    Finished { call: call.clone(), duration: Duration::from_millis(20), http_status: Some(200), result: Ok(items) }
+    Finished {
+        call: call.clone(),
+        duration: Duration::from_millis(20),
+        http_status: Some(200),
+        requests: 1,
+        usage: Vec::new(),
+        result: Ok(items),
+    }
 }
 
 /// The same answer for each record.

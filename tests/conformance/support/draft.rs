@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use model::event::{Audit, Mode, SCHEMA_VERSION};
+use model::event::{Audit, Identities, Mode, SCHEMA_VERSION};
 use model::intake::{Fate, NewDelivery, NewEvent};
 use model::route::Routes;
-use model::{Event, EventId, Identity, Reason, Time};
+use model::{Event, EventId, Identifier, Identity, Reason, Time};
 use serde_json::Value;
 use store::Store;
 
@@ -15,11 +15,13 @@ pub struct Draft {
     pub source: &'static str,
     pub key: String,
     identity: Identity,
+    identities: Identities,
     attributes: BTreeMap<String, Value>,
     occurred_at: i64,
     trust: u8,
     mapping: &'static str,
     to: Vec<(&'static str, &'static str, Mode)>,
+    link: Option<(&'static str, &'static str)>,
     fate: Option<Fate>,
 }
 
@@ -29,11 +31,13 @@ pub fn lead(key: &str, external_id: &str) -> Draft {
         source: "demo",
         key: key.to_owned(),
         identity: Identity { contact_external_id: Some(external_id.to_owned()), ..Identity::default() },
+        identities: Identities::new(),
         attributes: BTreeMap::new(),
         occurred_at: 1_780_000_000,
         trust: 50,
         mapping: "1",
         to: vec![("crm", "Contact", Mode::Upsert)],
+        link: None,
         fate: None,
     }
 }
@@ -50,6 +54,12 @@ impl Draft {
 
     pub fn email(mut self, email: &str) -> Self {
         self.identity.email = Some(email.to_owned());
+        self
+    }
+
+    /// Tells of something else, too: `company` by its `domain`.
+    pub fn tells_of(mut self, whose: &str, word: &str, value: &str) -> Self {
+        self.identities.entry(whose.to_owned()).or_default().insert(word.to_owned(), value.to_owned());
         self
     }
 
@@ -78,6 +88,12 @@ impl Draft {
 
     pub fn and_to(mut self, destination: &'static str, object: &'static str) -> Self {
         self.to.push((destination, object, Mode::Upsert));
+        self
+    }
+
+    /// The link between two of its deliveries, as routing makes it.
+    pub fn linked_to(mut self, child: &'static str, parent: &'static str) -> Self {
+        self.link = Some((child, parent));
         self
     }
 
@@ -110,6 +126,7 @@ impl Draft {
             routing: Vec::new(),
             fetch: None,
             fetched: None,
+            identities: self.identities.clone(),
             mapping_version: self.mapping.into(),
             audit: Audit {
                 received_at: now,
@@ -119,6 +136,19 @@ impl Draft {
                 entry: None,
             },
         };
+        let link = self.link.map(|(child, parent)| {
+            let end = |object| routes.object("crm", object).unwrap().identifiers(&event)[0].canonical();
+            let value = format!("{}>{}", end(child), end(parent));
+            NewDelivery {
+                destination: "crm".to_owned(),
+                object: format!("{child}>{parent}"),
+                mode: Mode::Upsert,
+                owner: None,
+                key: value.clone(),
+                identifiers: vec![Identifier { kind: "link".to_owned(), value }],
+                identifier_trust: 90,
+            }
+        });
         let delivery = |(destination, object, mode): &(&str, &str, Mode)| {
             let plan = routes.object(destination, object).unwrap();
             NewDelivery {
@@ -142,7 +172,7 @@ impl Draft {
             normalized: serde_json::to_string(&event).unwrap(),
             fallback_key: false,
             warnings: Vec::new(),
-            fate: self.fate.clone().unwrap_or_else(|| Fate::Deliveries(self.to.iter().map(delivery).collect())),
+            fate: self.fate.clone().unwrap_or_else(|| Fate::Deliveries(self.to.iter().map(delivery).chain(link).collect())),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use model::destination::Destination;
 use model::event::{Mode, Warning};
 use model::protocol::Outcome;
+use model::quota::Lane;
 use model::record::{Doubt, Lease, Record, State};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, Time};
 use rusqlite::types::{FromSql, Value as Cell};
@@ -349,6 +350,7 @@ fn delivery(row: &Row) -> Delivery {
         mode: Mode::ALL[number(row, "mode") as usize],
         state: DeliveryState::ALL[number(row, "state") as usize],
         generation: number(row, "generation"),
+        lane: Lane::ALL[number(row, "lane") as usize],
         wake_at: time(row, "wake_at"),
         outcome: row
             .get::<Option<i64>>("outcome")
@@ -405,6 +407,7 @@ fn record(row: &Row) -> RecordEntry {
             adopted: row.get::<i64>("adopted") != 0,
             solo: row.get::<i64>("solo") != 0,
             group_max: number(row, "group_max"),
+            lane: Lane::ALL[number(row, "lane") as usize],
             crm_id: row.get("crm_id"),
             body: body.unwrap_or_default(),
         },

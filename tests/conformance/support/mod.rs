@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::destination::Policy;
+use model::protocol::Repeat;
+use model::quota::Lane;
 use model::route::{ObjectPlan, Routes};
 use model::{DeliveryId, RawEventId, RecordId, Time};
 use serde_json::{Value, json};
@@ -45,6 +47,10 @@ pub struct Ledger {
     pub holder: String,
     pub group_limit: usize,
     pub calls_max: u32,
+    /// What may follow an unknown creation, and whether one can look.
+    pub repeat: (Repeat, bool),
+    /// Of what is taken in next.
+    pub lane: Lane,
 }
 
 impl Ledger {
@@ -78,8 +84,10 @@ impl Ledger {
             routes: Arc::new(routes()),
             destination: "crm",
             holder: "worker-1".into(),
+            lane: Lane::Fresh,
             group_limit: 200,
             calls_max: 4,
+            repeat: (Repeat::Keyed, true),
         };
         (ledger, keepsake)
     }
@@ -105,7 +113,7 @@ impl Ledger {
             sealed: vec![1, 2, 3],
             correlation_id: id.to_string(),
         };
-        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect() }
+        Intake { raw, events: drafts.iter().map(|draft| draft.event(&self.store, &self.routes, self.now)).collect(), lane: self.lane }
     }
 
     /// Accepts a batch of requests.
@@ -134,6 +142,8 @@ impl Ledger {
             group_limit: self.group_limit,
             calls_max: self.calls_max,
             equal: &equal,
+            repeat: &|_, _| self.repeat.0,
+            reads: &|_| self.repeat.1,
             enriching: None,
         };
         self.store.advance(self.now, &work, finished, &mut || 0.0).await.unwrap()
@@ -209,6 +219,23 @@ impl Ledger {
     pub async fn record_of(&self, id: DeliveryId) -> RecordId {
         self.delivery(id).await.record.unwrap()
     }
+}
+
+/// Accounts, their contacts, which point at them, and their deals, which are linked to both.
+pub fn families() -> Routes {
+    let account = json!({ "key": { "field": "Domain__c", "from": "identities.company.domain" }, "adopt": "overwrite", "fields": { "Company": "company" } });
+    let contact = json!({ "key": { "field": "Key__c" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Account", "field": "AccountId" }] });
+    let deal = json!({ "key": { "field": "Deal__c", "from": "identities.deal.external_id" }, "adopt": "overwrite", "fields": { "City": "city" },
+        "parents": [{ "object": "Contact" }] });
+    let plan = |object: &str, def: Value| ObjectPlan::compile("salesforce", object, &serde_json::from_value(def).unwrap()).unwrap();
+    let objects = || {
+        [("Account", account.clone()), ("Contact", contact.clone()), ("Deal", deal.clone())]
+            .map(|(object, def)| (object.to_owned(), plan(object, def)))
+            .into()
+    };
+    let destinations: BTreeMap<_, _> = DESTINATIONS.map(|name| (name.to_owned(), objects())).into();
+    Routes::compile(&[], &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
 }
 
 /// Two objects that differ only in whether present values are read first, and one that is found by domain alone.

@@ -24,7 +24,7 @@ use crate::connector::last;
 use crate::wire::encode;
 use crate::{
     AuthKind, Body, Connector, Description, FieldDescription, FieldKind, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply,
-    Request, Settings, SettingsError, Setup, Statement, Usage, WriteBatch, Written,
+    Request, Settings, SettingsError, Setup, Statement, WriteBatch, Written,
 };
 
 /// A workspace's access token; tokens of OAuth apps do not end either.
@@ -274,10 +274,6 @@ impl Connector for Attio {
             },
             _ => Err(refused(reply, Call::Read)),
         }
-    }
-
-    fn usage(&self, _reply: &Reply) -> Option<Usage> {
-        None
     }
 }
 

@@ -42,8 +42,8 @@ const OTHER_EMAILS: &str = "hs_additional_emails";
 
 /// The token of a private app, or a public app's refresh token.
 pub(super) const TAKES: &[AuthKind] = &[AuthKind::Bearer, AuthKind::RefreshToken];
-/// The smallest plan allows 100 in any ten seconds; with a second's worth saved up, these are 99.
-pub(super) const CALLS: u32 = 9;
+/// The smallest plan allows 100 in any ten seconds.
+pub(super) const CALLS: u32 = 10;
 
 /// The translator for HubSpot.
 #[derive(Clone, Debug)]
@@ -233,10 +233,19 @@ impl Connector for Hubspot {
         Some("/oauth/v1/token".to_owned())
     }
 
-    fn usage(&self, reply: &Reply) -> Option<Usage> {
-        let told = |name: &str| reply.header(name)?.trim().parse::<u64>().ok();
-        let limit = told("x-hubspot-ratelimit-daily")?;
-        Some(Usage { used: limit.saturating_sub(told("x-hubspot-ratelimit-daily-remaining")?), limit })
+    /// https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines: the day's pair is not told to OAuth apps, and nothing with searches.
+    fn usage(&self, reply: &Reply) -> Vec<Usage> {
+        let told = |name: &str| reply.header(&format!("x-hubspot-ratelimit-{name}"))?.trim().parse::<u64>().ok();
+        let day = || {
+            let limit = told("daily")?;
+            Some(Usage::day(limit.saturating_sub(told("daily-remaining")?), limit))
+        };
+        let burst = || {
+            let limit = told("max")?;
+            let span = Duration::from_millis(told("interval-milliseconds")?);
+            Some(Usage::burst(limit.saturating_sub(told("remaining")?), limit, span))
+        };
+        day().into_iter().chain(burst()).collect()
     }
 }
 

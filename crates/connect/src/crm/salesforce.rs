@@ -273,10 +273,13 @@ impl Connector for Salesforce {
         reply.status == 401 && refusal::errors(reply).first().is_none_or(|error| error.code != "INVALID_AUTH_HEADER")
     }
 
-    fn usage(&self, reply: &Reply) -> Option<Usage> {
-        let told = reply.header("sforce-limit-info")?;
-        let (used, limit) = told.split([',', ';']).find_map(|part| part.trim().strip_prefix("api-usage="))?.split_once('/')?;
-        Some(Usage { used: used.trim().parse().ok()?, limit: limit.trim().parse().ok()? })
+    fn usage(&self, reply: &Reply) -> Vec<Usage> {
+        let day = || {
+            let told = reply.header("sforce-limit-info")?;
+            let (used, limit) = told.split([',', ';']).find_map(|part| part.trim().strip_prefix("api-usage="))?.split_once('/')?;
+            Some(Usage::day(used.trim().parse().ok()?, limit.trim().parse().ok()?))
+        };
+        day().into_iter().collect()
     }
 }
 

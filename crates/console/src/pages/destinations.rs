@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Redirect;
 use maud::{Markup, html};
+use model::quota::{Left, Window};
 use store::DestinationRow;
 
 use super::frame::{badge, empty, encoded, reason_field, relative, when};
@@ -53,6 +54,8 @@ fn card(frame: &Frame, row: &DestinationRow) -> Markup {
                 div { dt { "Dead letters" } dd { @if row.dead_letters == 0 { "0" } @else { a href={ "/dead-letters?destination=" (encoded(&row.name)) } { (row.dead_letters) } } } }
             }
             dl.lines {
+                @for left in &row.quota { dt { (budget(left)) } dd { (remaining(frame, left)) } }
+                @if let (Some(now), Some(most)) = (row.concurrency, row.concurrency_max) { dt { "At once" } dd { (now) " of " (most) " calls" } }
                 @if let Some(oldest) = row.oldest_open { dt { "Oldest open" } dd { (when(frame.now, oldest)) } }
                 dt { "Last success" } dd { @if let Some(at) = row.last_success_at { (when(frame.now, at)) } @else { "none yet" } }
                 @if let Some(error) = &row.last_error { dt { "Last error" } dd.quote { (error) } }
@@ -65,6 +68,22 @@ fn card(frame: &Frame, row: &DestinationRow) -> Markup {
     }
 }
 
+const fn budget(left: &Left) -> &'static str {
+    match left.window {
+        Window::Burst => "Calls left now",
+        Window::Day => "Calls left today",
+    }
+}
+
+fn remaining(frame: &Frame, left: &Left) -> Markup {
+    html! {
+        (left.left) " of " (left.limit)
+        @if left.told { span.soft { ", by the CRM’s own count" } }
+        @if left.reserve > 0 { span.soft { "; the last " (left.reserve) " not for replays and catching up" } }
+        @if let Some(until) = left.until { span.soft { "; the next " (relative(frame.now, until)) } }
+    }
+}
+
 fn form(frame: &Frame, row: &DestinationRow) -> Markup {
     // A breaker or a refused credential is ended by resuming too; only what runs freely can be paused.
     let paused = matches!(row.state.as_str(), "paused" | "breaker_open" | "auth_failed");
@@ -74,6 +93,24 @@ fn form(frame: &Frame, row: &DestinationRow) -> Markup {
             (frame.csrf())
             (reason_field(&format!("reason-{}", row.name), if paused { "Why it can go on" } else { "Why it should wait" }))
             button.quiet[!paused] { (name) " " (row.name) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_card_tells_what_is_left_and_by_whose_count() {
+        let shown = view(&samples::frame("Destinations"), &samples::destinations()).into_string();
+        for told in [
+            "<dt>Calls left now</dt><dd>97 of 100</dd>",
+            "12480 of 15000<span class=\"soft\">, by the CRM’s own count</span><span class=\"soft\">; the last 3000 not for replays and catching up</span>",
+            "<dt>At once</dt><dd>2 of 4 calls</dd>",
+        ] {
+            assert!(shown.contains(told), "{told} is not in {shown}");
         }
     }
 }

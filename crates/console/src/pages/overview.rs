@@ -105,6 +105,11 @@ fn of_destination(now: Time, row: &DestinationRow) -> Option<Advice> {
             "It is probed and goes on by itself. If it lasts, look at its status page and at the last error.",
         ),
         "paused" => ("hold", format!("{name} is paused; {held} held"), "Resume it when its reason is gone."),
+        "throttled" if row.reason.is_some() => (
+            "hold",
+            format!("{name} has no calls left for today; {held} held"),
+            "It goes on by itself. If that is too late, raise `quota.daily` or buy more calls, and look who else uses the account.",
+        ),
         "throttled" if waiting > SLOW_AFTER => (
             "mute",
             format!("{name} asks us to be slower; {held} held"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::drift::{Change, ChangeKind};
 use model::event::{Mode, Warning};
 use model::protocol::reconcile::{Cause, Repair, Verdict};
+use model::quota::{Left, Window};
 use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, ReconciliationId, RecordId, RejectedId, ReplayId, Time};
 use serde_json::json;
 use store::*;
@@ -177,6 +178,12 @@ pub(crate) fn destinations() -> Vec<DestinationRow> {
         verifying: open / 10,
         oldest_open: (open > 0).then(|| ago(41)),
         dead_letters,
+        quota: vec![
+            Left { window: Window::Burst, left: 97, limit: 100, told: false, reserve: 0, until: None },
+            Left { window: Window::Day, left: 12_480, limit: 15_000, told: true, reserve: 3_000, until: None },
+        ],
+        concurrency: Some(2),
+        concurrency_max: Some(4),
         last_success_at: Some(ago(12)),
         last_error: (state != "active").then(|| "INVALID_SESSION_ID: Session expired or invalid".into()),
     };

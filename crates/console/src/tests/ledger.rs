@@ -73,6 +73,7 @@ impl House {
         let sealed = self.console.keys.seal([3; 12], id.0, &pack(&kept.received())).unwrap();
         let key = format!("demo|unknown|{n}");
         Intake {
+            lane: model::quota::Lane::Fresh,
             raw: NewRawEvent {
                 id,
                 source: "demo".into(),

@@ -20,6 +20,8 @@ use crate::source::{AnswersDef, Content, EventDef, MappingDef, Problem, RuleDef,
 const FIELDS_MAX: usize = 200;
 /// Most members of a body that are parsed once more.
 const PARSE_MAX: usize = 10;
+/// Most things that one event tells of besides whom it is about.
+const IDENTITIES_MAX: usize = 10;
 /// Most rules of one source.
 const RULES_MAX: usize = 200;
 
@@ -98,7 +100,16 @@ pub(crate) enum Field {
     Phone,
     Domain,
     FullName,
+    /// An identifier of something else that the event tells of, and the word of a `match` list.
+    Of(String, &'static str),
     Attribute(String),
+}
+
+impl Field {
+    /// Whether an event without a usable value would be delivered to the wrong record.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self, Self::ExternalId | Self::Of(_, "external_id"))
+    }
 }
 
 /// Where a value is.
@@ -320,7 +331,8 @@ impl Work<'_> {
                 "Map fewer fields.",
             );
         }
-        let fields = def.fields.iter().filter_map(|(name, value)| self.field(&format!("{key}.fields"), name, value)).collect();
+        let mut fields: Vec<_> = def.fields.iter().filter_map(|(name, value)| self.field(&format!("{key}.fields"), name, value)).collect();
+        fields.extend(self.identities(&format!("{key}.identities"), &def.identities));
         let answers = def.answers.as_ref().and_then(|answers| self.answers(&format!("{key}.answers"), answers));
         Some(EventRule {
             when,
@@ -377,6 +389,33 @@ impl Work<'_> {
         }
         def.normalizer = Some("datetime".to_owned());
         self.value(key, "occurred_at", &def, Normalizer::Datetime(None))
+    }
+
+    fn identities(&mut self, key: &str, defs: &BTreeMap<String, BTreeMap<String, ValueDef>>) -> Vec<(Field, Compiled)> {
+        if defs.len() > IDENTITIES_MAX {
+            self.problem(key, format!("there are {}; at most {IDENTITIES_MAX} are accepted", defs.len()), "Name fewer things.");
+        }
+        let mut fields = Vec::new();
+        for (whose, identifiers) in defs {
+            let name = (1..=32).contains(&whose.len()) && whose.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            if !name {
+                self.problem(
+                    format!("{key}.{whose}"),
+                    "is not a name",
+                    "Use at most 32 lower-case letters, digits and `_`, such as `company`.",
+                );
+            }
+            for (word, value) in identifiers {
+                let Some(kind) = crate::route::Kind::parse(word) else {
+                    let remedy = "Write `external_id`, `email`, `phone_e164` or `domain`.";
+                    self.problem(format!("{key}.{whose}.{word}"), "is no identifier", remedy);
+                    continue;
+                };
+                let compiled = self.field(&format!("{key}.{whose}"), word, value);
+                fields.extend(compiled.map(|(_, compiled)| (Field::Of(whose.clone(), kind.as_str()), compiled)));
+            }
+        }
+        fields
     }
 
     fn field(&mut self, fields_key: &str, name: &str, def: &ValueDef) -> Option<(Field, Compiled)> {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 
 use super::batch::Entry;
 use super::compile::{Compiled, EventRule, Field, Pattern, Rule};
@@ -171,7 +172,7 @@ impl<'a> Reader<'a, '_> {
         }
         for (field, compiled) in &rule.fields {
             let before = self.warnings.len();
-            let outcome = self.value(compiled, *field == Field::ExternalId);
+            let outcome = self.value(compiled, field.is_key());
             let (mut kind, mut why) = self.told(before, &mut refusals);
             let result = match outcome {
                 Ok(Outcome::Value(value)) => Some(value),
@@ -185,7 +186,7 @@ impl<'a> Reader<'a, '_> {
                     None
                 }
             };
-            fields.push(self.explained(field.name(), compiled, result, kind, why));
+            fields.push(self.explained(&field.name(), compiled, result, kind, why));
         }
         fields
     }
@@ -224,15 +225,16 @@ impl<'a> Reader<'a, '_> {
 }
 
 impl Field {
-    fn name(&self) -> &str {
-        match self {
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
             Self::ExternalId => "external_id",
             Self::Email => "email",
             Self::Phone => "phone_e164",
             Self::Domain => "domain",
             Self::FullName => "full_name",
+            Self::Of(whose, word) => return Cow::Owned(format!("identities.{whose}.{word}")),
             Self::Attribute(name) => name,
-        }
+        })
     }
 }
 

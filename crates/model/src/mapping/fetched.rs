@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::compile::{FetchRule, FetchedRule, Field, Place, Work};
+use super::compile::{FetchRule, FetchedRule, Place, Work};
 use super::document::{self, Budget, Document, Doubled};
 use super::normalize::{ID_BYTES_MAX, Normalizer};
 use super::read::{ReadContext, Reader};
 use crate::event::Warning;
-use crate::fetch::{Fetch, FetchDef, Fetched, FetchedDef, PUSH, PUSH_BYTES_MAX};
+use crate::fetch::{Fetch, FetchDef, Fetched, FetchedDef, PUSH, PUSH_BYTES_MAX, Said};
 use crate::seal::HashKey;
 use crate::source::{EventDef, MappingDef, RuleDef, Source, TypeDef, ValueDef};
 use crate::{Event, EventId, Identity, RawEventId, Reason, Received, Time};
@@ -53,7 +53,8 @@ pub(super) fn compile(work: &mut Work<'_>, object: &str, def: &FetchedDef) -> Op
     let updated_at = def.updated_at.as_ref().map(|at| work.moment(&format!("{key}.updated_at"), at, None));
     // Its type is the push's.
     let event_type = TypeDef(ValueDef::constant("fetched"));
-    let read = EventDef { event_type, fields: def.fields.clone(), answers: def.answers.clone(), ..EventDef::default() };
+    let FetchedDef { fields, identities, answers, .. } = def.clone();
+    let read = EventDef { event_type, fields, identities, answers, ..EventDef::default() };
     let rule = work.event(&key, &read, None, None)?;
     let own = updated_at.iter().flatten().chain(rule.fields.iter().map(|(_, value)| value));
     let elsewhere = own.filter(|value| matches!(value.place, Place::Header(_) | Place::Query(_))).map(|value| value.label.clone());
@@ -158,9 +159,9 @@ impl Source {
         };
         let mut refusals = Vec::new();
         let (updated_at, _) = reader.occurred_at(rule.updated_at.as_ref(), &mut refusals);
-        let mut said = Event { identity: Identity::default(), attributes: BTreeMap::new(), ..held.clone() };
+        let mut said = Event { identity: Identity::default(), identities: BTreeMap::new(), attributes: BTreeMap::new(), ..held.clone() };
         for (field, compiled) in &rule.rule.fields {
-            match reader.value(compiled, *field == Field::ExternalId) {
+            match reader.value(compiled, field.is_key()) {
                 Ok(outcome) => reader.place(field, outcome, &mut said),
                 Err(refusal) => refusals.push(refusal),
             }
@@ -170,8 +171,11 @@ impl Source {
         }
         let warnings = std::mem::take(&mut reader.warnings);
         let mut event = match &fetch.said {
-            Some(push) => laid_over(said, &push.identity, &push.attributes),
-            None => laid_over(said, &held.identity, &held.attributes),
+            Some(push) => laid_over(said, push),
+            None => {
+                let Event { identity, identities, attributes, .. } = held.clone();
+                laid_over(said, &Said { identity, identities, attributes })
+            }
         };
         event.mapping_version.clone_from(&mapping.version);
         if !refusals.is_empty() {
@@ -184,7 +188,8 @@ impl Source {
 }
 
 /// What the object said, and what the push said where the object said nothing.
-fn laid_over(said: Event, pushed: &Identity, attributes: &BTreeMap<String, Value>) -> Event {
+fn laid_over(said: Event, push: &Said) -> Event {
+    let pushed = &push.identity;
     let or = |said: Option<String>, pushed: &Option<String>| said.or_else(|| pushed.clone());
     let identity = Identity {
         contact_external_id: or(said.identity.contact_external_id, &pushed.contact_external_id),
@@ -192,7 +197,9 @@ fn laid_over(said: Event, pushed: &Identity, attributes: &BTreeMap<String, Value
         phone_e164: or(said.identity.phone_e164, &pushed.phone_e164),
         domain: or(said.identity.domain, &pushed.domain),
     };
-    let mut attributes = attributes.clone();
+    let mut attributes = push.attributes.clone();
     attributes.extend(said.attributes);
-    Event { identity, attributes, ..said }
+    let mut identities = push.identities.clone();
+    identities.extend(said.identities);
+    Event { identity, identities, attributes, ..said }
 }

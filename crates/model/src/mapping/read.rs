@@ -1,6 +1,7 @@
 //! One body, read with one mapping.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -77,6 +78,7 @@ impl Source {
         let said = (&event.event_type, &event.identity, attributes);
         // As in `prepare`: there is nothing in it that JSON cannot say.
         let written = match &event.fetch {
+            None if !event.identities.is_empty() => serde_json::to_writer(&mut content, &(said, &event.identities)),
             None => serde_json::to_writer(&mut content, &said),
             Some(fetch) => serde_json::to_writer(&mut content, &(&event.event_type, &fetch.object, &fetch.id, &fetch.with)),
         };
@@ -271,7 +273,7 @@ impl<'a, 'c> Reader<'a, 'c> {
         let (occurred_at, said_when) = self.occurred_at(rule.occurred_at.as_ref(), &mut refusals);
         let mut event = self.blank(event_type, occurred_at);
         for (field, compiled) in &rule.fields {
-            match self.value(compiled, *field == Field::ExternalId) {
+            match self.value(compiled, field.is_key()) {
                 Ok(outcome) => self.place(field, outcome, &mut event),
                 Err(refusal) => refusals.push(refusal),
             }
@@ -311,6 +313,7 @@ impl<'a, 'c> Reader<'a, 'c> {
             idempotency_key: String::new(),
             identity: Identity::default(),
             attributes: Default::default(),
+            identities: BTreeMap::new(),
             routing: Vec::new(),
             fetch: None,
             fetched: None,
@@ -453,6 +456,13 @@ impl<'a, 'c> Reader<'a, 'c> {
                         // `full_name` comes after `first_name` and before `last_name`; whichever is mapped by itself wins.
                         event.attributes.entry(name.to_owned()).or_insert(Value::String(part));
                     }
+                }
+            }
+            Field::Of(whose, word) => {
+                let own =
+                    |id: String| if *word == "external_id" && !self.mapping.shared { format!("{}:{id}", self.source.name) } else { id };
+                if let Some(text) = text {
+                    event.identities.entry(whose.clone()).or_default().insert((*word).to_owned(), own(text));
                 }
             }
             Field::Attribute(name) => {

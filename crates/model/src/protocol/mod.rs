@@ -4,6 +4,7 @@
 //! transitions stand beside the code that makes them. Everything here is pure: the ledger loads rows, asks, and
 //! writes what it is told, so that the simulation and every database run the same protocol.
 
+mod family;
 mod fetch;
 mod plan;
 pub mod reconcile;
@@ -16,9 +17,10 @@ use serde_json::Value;
 
 use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
-use crate::record::{CRM_KEY, Fields, Held, Record, Stamp, State};
+use crate::record::{CRM_KEY, Fields, Held, Merge, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
 
+pub use family::{Family, Kin, Standing, family};
 pub use fetch::{Look, Waiting, gone, plan_fetch};
 pub use plan::plan;
 pub use settle::settle;
@@ -130,6 +132,8 @@ pub struct Push {
     pub patch: BTreeMap<String, Value>,
     /// What we believe the CRM holds once it succeeded.
     pub fields: Fields,
+    /// Of a deletion: whose word it is.
+    pub deleted: Option<Stamp>,
     /// Whose it is.
     pub shares: Vec<Share>,
 }
@@ -156,8 +160,16 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// CRM fields that carry an identifier.
     pub identifier_fields: &'a BTreeSet<&'a str>,
+    /// How values meet, by CRM field, where not by trust.
+    pub merges: &'a BTreeMap<String, Merge>,
     /// Whether present values are read before the record is first written.
     pub adopt: Adopt,
+    /// What may follow when nobody knows whether a record was created.
+    pub repeat: Repeat,
+    /// Whether the CRM can be asked what a record holds.
+    pub reads: bool,
+    /// When the oldest of its open deliveries arrived that wait for a parent, if any does.
+    pub blocked: Option<Time>,
     /// Now, by the ledger's clock.
     pub now: Time,
 }

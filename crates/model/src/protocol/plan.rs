@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Claim, Context, Ending, Open, Outcome, Planned, Push, Share, Step, after_end, dead, rest, wait};
+use super::family::look_again;
+use super::{Claim, Context, Ending, Open, Outcome, Planned, Push, Repeat, Share, Step, after_end, dead, rest, wait};
 use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
-use crate::record::{Fields, Lease, Record, State};
+use crate::record::{CRM_KEY, Fields, Lease, Record, Stamp, State};
 use crate::{CallId, EventId, Reason, Time};
 
 /// Claims without outcome after which a record is sent alone …
@@ -56,8 +57,20 @@ pub fn plan(
         record.clear_doubt();
         body_changed = true;
     }
+    let found_again = context.repeat == Repeat::Keyed || record.crm_id.is_some();
+    if !context.reads && found_again && record.doubt.is_some_and(|doubt| now >= doubt.verify_after) {
+        // Nobody can look: whatever may have landed late is written over.
+        let held = &record.body.fields;
+        let unsure: Vec<String> = record.body.late.keys().filter(|field| held.0.contains_key(*field)).cloned().collect();
+        record.body.missing.extend(unsure);
+        record.clear_doubt();
+        body_changed = true;
+    }
     let mut planned = Planned { record, body_changed, endings, warnings: Vec::new(), claim: None };
     decide(&mut planned, &open, holder, call, context);
+    if let (State::Clean, Some(oldest)) = (planned.record.state, context.blocked) {
+        wait(&mut planned.record, State::Blocked, look_again(oldest, now));
+    }
     planned
 }
 
@@ -83,17 +96,32 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
             Some(_) | None => rest(record),
         };
     }
-    if !record.adopted && record.doubt.is_none() && context.adopt == Adopt::Read {
+    let deleting = open.iter().any(|delivery| delivery.mode == Mode::Delete);
+    // What is deleted is named by its id; what cannot be upserted must be known to be there or not.
+    let must_read = context.reads && (context.adopt == Adopt::Read || deleting || context.repeat != Repeat::Keyed);
+    if !record.adopted && record.doubt.is_none() && must_read {
         return lease(planned, Step::Adopt, holder, call, context.policy, now);
     }
+    if record.doubt.is_some() && record.crm_id.is_none() && perhaps_created(planned, open, deleting, holder, call, context) {
+        return;
+    }
+    let record = &mut planned.record;
     let mut folded = fold(record, open, context);
     planned.warnings.append(&mut folded.warnings);
     let exists = record.crm_id.is_some() || record.doubt.is_some();
+    if folded.deleted.is_some() && !exists {
+        // There is nothing to delete, and what is older shall not come back.
+        (record.body.deleted, record.body.fields) = (folded.deleted, folded.fields);
+        record.body.missing.clear();
+        planned.body_changed = true;
+        planned.endings.extend(folded.shares.iter().map(|share| (share.delivery, Ending::Succeeded(share.outcome))));
+        return after_end(record, open.len(), now);
+    }
     if folded.mode == Mode::UpdateOnly && record.adopted && !exists {
         return await_record(planned, open, context);
     }
     let written = record.pushed == record.revision;
-    if folded.changes.is_empty() && exists && (written || record.doubt.is_none()) {
+    if folded.changes.is_empty() && folded.deleted.is_none() && (exists || folded.buried) && (written || record.doubt.is_none()) {
         return match record.doubt.filter(|doubt| doubt.revision != record.pushed) {
             // Its deliveries end when it is certain that nothing older can undo them. Reading first: a write of equal values
             // would set off the CRM's automations again.
@@ -115,7 +143,10 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
         (record.tries, record.attempts) = (0, 0);
         return after_end(record, open.len(), now);
     }
-    let patch = with_late(record, &folded, now);
+    let patch = match folded.deleted {
+        Some(_) => BTreeMap::new(),
+        None => with_late(record, &folded, now),
+    };
     // The same content as the one in doubt keeps its number: if it lands late, it changes nothing.
     let same = record.doubt.is_some()
         && !written
@@ -124,9 +155,57 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
     if !same {
         record.revision += 1;
     }
-    let shares = open.iter().map(|delivery| share(delivery, &record.body.fields, &folded.fields, &patch)).collect();
-    let push = Push { revision: record.revision, mode: folded.mode, patch, fields: folded.fields, shares };
+    let shares = shares(record, open, &folded.fields, &patch, folded.deleted.as_ref());
+    let push = Push { revision: record.revision, mode: folded.mode, patch, fields: folded.fields, deleted: folded.deleted, shares };
     lease(planned, Step::Push(push), holder, call, context.policy, now);
+}
+
+/// A record without an id in the CRM is in doubt: it may have been created, or be created yet. Whether that is what happens next, where the CRM does
+/// not find it by its key; else what is due can be written again.
+fn perhaps_created(planned: &mut Planned, open: &[&Open], deleting: bool, holder: &str, call: CallId, context: &Context<'_>) -> bool {
+    let record = &mut planned.record;
+    let Some(doubt) = record.doubt else { return false };
+    let repeat = match context.repeat {
+        // By its id only, which is not known yet.
+        Repeat::Keyed if deleting && context.reads => Repeat::Look,
+        repeat @ (Repeat::Keyed | Repeat::Same | Repeat::Look | Repeat::Person) => repeat,
+    };
+    match repeat {
+        Repeat::Keyed => return false,
+        Repeat::Look if context.now >= doubt.verify_after => lease(planned, Step::Verify, holder, call, context.policy, context.now),
+        Repeat::Look => wait(record, State::Verifying, doubt.verify_after),
+        Repeat::Person => {
+            let message = "whether it was created is not known, and this CRM cannot be asked";
+            let ending = dead(Reason::UnknownOutcome, None, message.into(), record.attempts.max(1));
+            planned.endings.extend(open.iter().map(|delivery| (delivery.delivery, ending.clone())));
+            record.clear_doubt();
+            (record.tries, record.attempts) = (0, 0);
+            after_end(record, open.len(), context.now);
+        }
+        Repeat::Same => {
+            let push = the_same(record, open, doubt.revision);
+            lease(planned, Step::Push(push), holder, call, context.policy, context.now);
+        }
+    }
+    planned.body_changed = true;
+    true
+}
+
+/// The write in doubt once more, with nothing else in it: under one idempotency key the CRM takes one content only. What has come meanwhile follows
+/// when the record is known.
+fn the_same(record: &Record, open: &[&Open], revision: i64) -> Push {
+    let late = record.body.late.iter().filter_map(|(field, values)| Some((field.clone(), values.first()?.clone())));
+    let patch: BTreeMap<String, Value> = late.collect();
+    let said =
+        |delivery: &&&Open| delivery.mode != Mode::Delete && delivery.fields.iter().all(|(field, value)| patch.get(field) == Some(value));
+    let held = &record.body.fields;
+    let mut fields = held.clone();
+    for delivery in open.iter().filter(said) {
+        delivery.fields.iter().for_each(|(field, value)| fields.offer(field, value, &delivery.stamp));
+    }
+    let mode = open.iter().filter(said).map(|delivery| delivery.mode).max().unwrap_or(Mode::Upsert);
+    let shares = open.iter().filter(said).map(|delivery| share(delivery, held, &fields, &patch)).collect();
+    Push { revision, mode, patch, fields, deleted: None, shares }
 }
 
 /// What is to be written: what changes, and, where a write may not have happened or nothing older can land after this one, every field in doubt.
@@ -193,6 +272,10 @@ pub(super) fn poison(record: &mut Record) -> bool {
 
 struct Folded {
     mode: Mode,
+    /// Whose word it is that the record is to be deleted, if it is.
+    deleted: Option<Stamp>,
+    /// It was deleted, and nothing that is open is newer than that.
+    buried: bool,
     /// Fields that differ from what the CRM holds, or that it was seen not to hold.
     changes: BTreeMap<String, Value>,
     fields: Fields,
@@ -205,9 +288,18 @@ fn fold(record: &Record, open: &[&Open], context: &Context<'_>) -> Folded {
     let held = &record.body.fields;
     let mut fields = held.clone();
     let mut warnings = Vec::new();
+    let tombstone = tombstone(record, open);
+    let buried = |stamp: &Stamp| tombstone.as_ref().is_some_and(|tombstone| stamp <= tombstone);
+    let living = || open.iter().filter(|delivery| delivery.mode != Mode::Delete && !buried(&delivery.stamp));
     // Without a delivery it is a repair.
-    let mode = open.iter().map(|delivery| delivery.mode).max().unwrap_or(Mode::Upsert);
-    for delivery in open {
+    let mode = living().map(|delivery| delivery.mode).max().unwrap_or(Mode::Upsert);
+    if tombstone != record.body.deleted {
+        // What was written before the deletion ends with it.
+        fields.0.retain(|_, held| !buried(&held.stamp) && held.stamp.key != CRM_KEY);
+    }
+    let deleted = tombstone.clone().filter(|_| tombstone != record.body.deleted && fields.0.is_empty() && living().next().is_none());
+    let mode = if deleted.is_some() { Mode::Delete } else { mode };
+    for delivery in living() {
         if delivery.mode == Mode::CreateOnly && record.crm_id.is_some() {
             continue;
         }
@@ -223,7 +315,8 @@ fn fold(record: &Record, open: &[&Open], context: &Context<'_>) -> Folded {
                 warnings.push((delivery.event, Warning { kind: "identity_conflict".into(), message }));
                 continue;
             }
-            fields.offer(field, value, &delivery.stamp);
+            let merge = context.merges.get(field).copied().unwrap_or_default();
+            fields.meet(field, value, &delivery.stamp, merge, record.crm_id.is_none());
         }
     }
     let changed = |field: &str, value: &Value| held.0.get(field).map_or(!value.is_null(), |before| before.value != *value);
@@ -235,8 +328,39 @@ fn fold(record: &Record, open: &[&Open], context: &Context<'_>) -> Folded {
         .filter(|(field, held)| !leave && (record.body.missing.contains(*field) || changed(field, &held.value)))
         .map(|(field, held)| (field.clone(), held.value.clone()))
         .collect::<BTreeMap<_, _>>();
-    let shares = open.iter().map(|delivery| share(delivery, held, &fields, &changes)).collect();
-    Folded { mode, changes, fields, shares, warnings }
+    let shares = shares(record, open, &fields, &changes, deleted.as_ref());
+    let buried = tombstone.is_some() && living().next().is_none();
+    Folded { mode, deleted, buried, changes, fields, shares, warnings }
+}
+
+/// The latest word that the record is deleted. A deletion that something newer outlived is none.
+fn tombstone(record: &Record, open: &[&Open]) -> Option<Stamp> {
+    let held = &record.body.deleted;
+    let (deletions, others): (Vec<&&Open>, Vec<&&Open>) = open.iter().partition(|delivery| delivery.mode == Mode::Delete);
+    let latest = deletions.iter().map(|delivery| &delivery.stamp).max().filter(|latest| held.as_ref().is_none_or(|held| held < latest));
+    let Some(latest) = latest else { return held.clone() };
+    let ours = record.body.fields.0.values().map(|held| &held.stamp).filter(|stamp| stamp.key != CRM_KEY);
+    let outlived = ours.chain(others.iter().map(|delivery| &delivery.stamp)).any(|stamp| stamp > latest);
+    if outlived { held.clone() } else { Some(latest.clone()) }
+}
+
+/// What each open delivery gets if the patch, or the deletion, succeeds.
+fn shares(record: &Record, open: &[&Open], after: &Fields, patch: &BTreeMap<String, Value>, deleted: Option<&Stamp>) -> Vec<Share> {
+    let one = |delivery: &&Open| match delivery.mode {
+        Mode::Delete => share_of_deletion(record, delivery, deleted),
+        Mode::Upsert | Mode::UpdateOnly | Mode::CreateOnly => share(delivery, &record.body.fields, after, patch),
+    };
+    open.iter().map(one).collect()
+}
+
+fn share_of_deletion(record: &Record, delivery: &Open, deleted: Option<&Stamp>) -> Share {
+    let outcome = match deleted {
+        Some(stamp) if *stamp == delivery.stamp && record.crm_id.is_some() => Outcome::Applied,
+        Some(stamp) if *stamp == delivery.stamp => Outcome::Unchanged,
+        Some(_) | None if record.body.deleted.as_ref() == Some(&delivery.stamp) => Outcome::Applied,
+        Some(_) | None => Outcome::Superseded,
+    };
+    Share { delivery: delivery.delivery, outcome, fields: BTreeSet::new() }
 }
 
 /// Two spellings of one identifier are no change of it.

@@ -95,9 +95,15 @@ fn wrote(settled: &mut Settled, claim: &Claim, push: &Push, written: &Written, s
     if push.mode == Mode::CreateOnly && written.created == Some(false) {
         return was_there(settled, push, written);
     }
+    if let Some(stamp) = &push.deleted {
+        record.body.deleted = Some(stamp.clone());
+        record.crm_id = None;
+        record.body.missing.clear();
+    }
     record.body.fields = push.fields.clone();
     record.body.missing.retain(|field| !push.patch.contains_key(field));
-    record.adopted = true;
+    // Whoever writes it again looks first: a person may have made it anew.
+    record.adopted = push.deleted.is_none();
     (record.tries, record.attempts, record.conflicts) = (0, 0, 0);
     if written.crm_id.is_some() {
         record.crm_id.clone_from(&written.crm_id);

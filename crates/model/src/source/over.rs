@@ -119,5 +119,8 @@ impl EventDef {
             under.answers.clone_from(&self.answers);
         }
         under.fields.extend(self.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (whose, identifiers) in &self.identities {
+            under.identities.entry(whose.clone()).or_default().extend(identifiers.clone());
+        }
     }
 }

@@ -196,6 +196,33 @@ fn detail(row: &Value) -> String {
     for (name, value) in lines.iter().filter(|(_, value)| value != "-") {
         text.push_str(&format!("  {name:<16}{value}\n"));
     }
+    text + &budgets(row)
+}
+
+/// What may still be asked.
+fn budgets(row: &Value) -> String {
+    let mut text = String::new();
+    for left in list(row, "/quota") {
+        let name = match left.get("window").and_then(Value::as_str) {
+            Some("day") => "left today",
+            Some(_) | None => "left now",
+        };
+        text.push_str(&format!("  {name:<14}{} of {} calls", word(left, "/left"), word(left, "/limit")));
+        if left.get("told") == Some(&Value::Bool(true)) {
+            text.push_str(", by the CRM's own count");
+        }
+        if left.get("reserve").and_then(Value::as_u64).is_some_and(|reserve| reserve > 0) {
+            text.push_str(&format!("; the last {} not for replays and catching up", word(left, "/reserve")));
+        }
+        if left.get("until").is_some() {
+            text.push_str(&format!("; the next at {}", moment(left, "/until")));
+        }
+        text.push('\n');
+    }
+    let (now, most) = (word(row, "/concurrency"), word(row, "/concurrency_max"));
+    if now != "-" {
+        text.push_str(&format!("  {:<14}{now} of {most} calls\n", "at once"));
+    }
     text
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
 use model::protocol::reconcile::EVERY_MIN;
+use model::quota::Day;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
 
 use super::compile::{Compiler, key};
@@ -16,6 +17,8 @@ use super::{Destination, read, section};
 
 /// The most records that a scheduled run looks at.
 const SAMPLE_MAX: u64 = 1_000_000;
+/// With a larger reserve, replays and catching up would hardly ever go.
+const RESERVE_MAX: u8 = 90;
 
 /// Every destination by name; `None` where something was wrong with it.
 pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
@@ -242,10 +245,14 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
             schedule
         }
     };
+    let (daily, day) = daily(to, path, &section.quota)?;
     let schedule = schedule.filter(|_| holds)?;
     Some(Policy {
         calls,
         per: section.quota.per.0,
+        daily,
+        day,
+        reserve: section.quota.reserve,
         concurrency: section.quota.concurrency,
         call_timeout: section.call_timeout.0,
         late_window: section.late_window.0,
@@ -258,4 +265,27 @@ fn policy(to: &mut Compiler<'_>, path: &[Step], kind: Option<Kind>, section: &se
         crm_trust: section.crm_trust,
         update_only_wait: section.update_only_wait.0,
     })
+}
+
+/// The day's budget: `None` if something of it is wrong.
+pub fn daily(to: &mut Compiler<'_>, path: &[Step], quota: &section::Quota) -> Option<(Option<u64>, Day)> {
+    let mut wrong = |name: &str, found: String, expected: &str, remedy: &str| {
+        to.wrong(&[path, &[key("quota"), key(name)]].concat(), Finding::new(found, expected, remedy));
+    };
+    let bounds = "stay within these bounds";
+    let beyond = quota.daily.filter(|daily| !(1..=1_000_000_000).contains(daily));
+    if let Some(daily) = beyond {
+        wrong("daily", daily.to_string(), "a number from 1 to 1000000000", bounds);
+    }
+    let fits = quota.reserve <= RESERVE_MAX;
+    if !fits {
+        wrong("reserve", quota.reserve.to_string(), "a share in percent from 0 to 90", bounds);
+    }
+    let day = Day::parse(&quota.day);
+    if day.is_none() {
+        let remedy = "HubSpot's day ends at midnight in the account's time zone, Salesforce's is `rolling`";
+        wrong("day", format!("`{}`", quota.day), "`rolling`, or a time zone such as `UTC` or `Europe/Berlin`", remedy);
+    }
+    let day = day.filter(|_| beyond.is_none() && fits)?;
+    Some((quota.daily, day))
 }

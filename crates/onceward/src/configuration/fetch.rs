@@ -10,6 +10,7 @@ use model::source::Source;
 use serde::Deserialize;
 
 use super::compile::{Compiler, key};
+use super::destination::daily;
 use super::problem::{Finding, closest, listed};
 use super::secret::{SecretRef, TextRef};
 use super::section::{Breaker, Quota, Span};
@@ -235,6 +236,8 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
             to.wrong(&[at, below.as_slice()].concat(), Finding::new(found, expected, "stay within these bounds"));
         }
     };
+    let unsaid = Quota::default();
+    let quota = section.quota.as_ref().unwrap_or(&unsaid);
     let (calls, per, concurrency) = match &section.quota {
         Some(quota) => (quota.calls.unwrap_or(CALLS), quota.per.0, quota.concurrency),
         None => (CALLS, Duration::from_secs(1), CONCURRENCY),
@@ -264,10 +267,14 @@ fn policy(to: &mut Compiler<'_>, at: &[Step], section: &Section) -> Option<Polic
             schedule
         }
     };
+    let (daily, day) = daily(to, at, quota)?;
     let schedule = schedule.filter(|_| to.problems.len() == before)?;
     Some(Policy {
         calls,
         per,
+        daily,
+        day,
+        reserve: quota.reserve,
         concurrency,
         call_timeout,
         // Reading leaves nothing behind that could still land.

@@ -155,14 +155,14 @@ pub fn warnings(
 
 /// Why a field of a standard object is a bad key, where that is known without asking the CRM.
 fn weak_key(kind: connect::Kind, object: &str, field: &str) -> Option<String> {
-    match (kind, object, field) {
-        (connect::Kind::Hubspot, _, "email") => {
+    match (kind.as_str(), object, field) {
+        ("hubspot", _, "email") => {
             Some("HubSpot supports no partial upserts by `email`, and whoever changes their address becomes somebody else".to_owned())
         }
-        (connect::Kind::Hubspot, "companies", "domain" | "name") | (connect::Kind::Hubspot, "deals", "dealname") => {
+        ("hubspot", "companies", "domain" | "name") | ("hubspot", "deals", "dealname") => {
             Some(format!("`{field}` is not unique in HubSpot, which refuses every write by it"))
         }
-        (connect::Kind::Hubspot | connect::Kind::Salesforce | connect::Kind::Attio, _, _) => None,
+        _ => None,
     }
 }
 

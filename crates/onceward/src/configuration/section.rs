@@ -319,13 +319,24 @@ pub struct Quota {
     /// As many as the kind of CRM bears, unless it is told.
     pub calls: Option<u32>,
     pub per: Span,
+    /// As many as the CRM tells, unless it is told.
+    pub daily: Option<u64>,
+    pub day: String,
+    pub reserve: u8,
     pub concurrency: u32,
 }
 
 impl Default for Quota {
     fn default() -> Self {
         let policy = Policy::default();
-        Self { calls: None, per: Span(policy.per), concurrency: policy.concurrency }
+        Self {
+            calls: None,
+            per: Span(policy.per),
+            daily: None,
+            day: "rolling".to_owned(),
+            reserve: policy.reserve,
+            concurrency: policy.concurrency,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The floor: what the database takes when nothing is looked up and nothing decided. For a rehearsal, to compare intake with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use model::Time;
@@ -81,7 +81,7 @@ impl Store {
         let begun = Instant::now();
         for plan in &plans {
             let mut tx = self.begin(&names).await?;
-            plan.write(&mut tx, &BTreeSet::new(), now).await?;
+            plan.write(&mut tx, &BTreeMap::new(), now).await?;
             tx.commit().await?;
         }
         Ok(begun.elapsed())

@@ -16,15 +16,16 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
+use model::quota::Lane;
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 
 use super::pool::{Begun, Pool};
-use super::read::{delivery, event, get, json, mode, record_entry, records, text, word, words};
+use super::read::{delivery, event, get, json, lane, mode, record_entry, records, text, word, words};
 use super::{Names, Postgres};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow, Whole};
+use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, OpenRow, RecordEntry, ResultRow, Whereabouts, Whole};
 use crate::tx::{Burial, Looked, Sent};
 
 /// The key of the lock under which the audit trail grows.
@@ -35,20 +36,27 @@ pub struct Tx {
     tx: Begun,
     pool: Pool,
     names: Names,
-    /// Records that somebody else had locked when they were to be woken, and when that was.
-    to_wake: Vec<i64>,
+    /// Records that somebody else had locked when they were to be woken, with their lanes, and when that was.
+    to_wake: BTreeMap<i64, i64>,
     woken_at: i64,
 }
 
-/// Makes records due that sleep over open deliveries, once whoever has them locked is done.
-async fn wake_late(pool: &Pool, records: &[i64], at: i64) -> Result<(), Error> {
+/// Makes records due that sleep over open deliveries, and moves others to a better lane, once whoever has them locked is done.
+async fn wake_late(pool: &Pool, records: &BTreeMap<i64, i64>, at: i64) -> Result<(), Error> {
+    let (ids, lanes): (Vec<i64>, Vec<i64>) = records.iter().map(|(id, lane)| (*id, *lane)).unzip();
     let mut tx = pool.begin().await?;
-    tx.run(sqlx::query("select 1 from record where id = any($1) order by id for update").bind(records)).await?;
-    let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
-               and (select true from delivery d where d.record_id = record.id and d.state = 0 limit 1)";
-    tx.run(sqlx::query(sql).bind(records).bind(at)).await?;
+    tx.run(sqlx::query("select 1 from record where id = any($1) order by id for update").bind(ids.clone())).await?;
+    tx.run(sqlx::query(WAKE_WITH_OPEN).bind(ids.clone()).bind(at)).await?;
+    let sql = "update record r set lane = v.lane from unnest($1::bigint[], $2::bigint[]) v (id, lane) \
+               where r.id = v.id and r.state <> 0 and r.lane > v.lane";
+    tx.run(sqlx::query(sql).bind(ids).bind(lanes)).await?;
     tx.commit().await
 }
+
+/// Clean records with open deliveries become due, in the best of their lanes.
+const WAKE_WITH_OPEN: &str = "update record set state = 1, wake_at = $2, \
+    lane = (select min(d.lane) from delivery d where d.record_id = record.id and d.state = 0) where id = any($1) and state = 0 \
+    and (select true from delivery d where d.record_id = record.id and d.state = 0 limit 1)";
 
 type Statement = super::pool::Statement<'static>;
 
@@ -60,7 +68,7 @@ impl Tx {
     pub async fn begin(postgres: &Postgres, names: &[&str]) -> Result<Self, Error> {
         let names = postgres.names(names).await?;
         let tx = postgres.pool.begin().await?;
-        Ok(Self { tx, pool: postgres.pool.clone(), names, to_wake: Vec::new(), woken_at: 0 })
+        Ok(Self { tx, pool: postgres.pool.clone(), names, to_wake: BTreeMap::new(), woken_at: 0 })
     }
 
     pub async fn commit(self) -> Result<(), Error> {
@@ -145,9 +153,10 @@ impl Tx {
     }
 
     pub async fn insert_records(&mut self, records: &[RecordEntry]) -> Result<(), Error> {
-        let sql = "with narrow as (insert into record (id, destination_id, object_id, state, wake_at) \
-                   select id, destination_id, object_id, state, wake_at from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
-                   v (id, destination_id, object_id, state, wake_at)) \
+        let sql = "with narrow as (insert into record (id, destination_id, object_id, state, wake_at, lane) \
+                   select id, destination_id, object_id, state, wake_at, lane \
+                   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $7::bigint[]) \
+                   v (id, destination_id, object_id, state, wake_at, lane)) \
                    insert into record_body (record_id, key) select * from unnest($1::bigint[], $6::text[])";
         let statement = sqlx::query(sql)
             .bind(list(records.iter().map(|entry| entry.id.0)))
@@ -155,7 +164,8 @@ impl Tx {
             .bind(records.iter().map(|entry| self.names.id(&entry.object)).collect::<Result<Vec<_>, _>>()?)
             .bind(list(records.iter().map(|entry| entry.record.state.number())))
             .bind(records.iter().map(|entry| entry.record.wake_at.map(|at| at.0)).collect::<Vec<_>>())
-            .bind(records.iter().map(|entry| words(&entry.key)).collect::<Vec<_>>());
+            .bind(records.iter().map(|entry| words(&entry.key)).collect::<Vec<_>>())
+            .bind(list(records.iter().map(|entry| entry.record.lane.number())));
         self.run(statement).await.map(drop)
     }
 
@@ -175,10 +185,37 @@ impl Tx {
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
+    pub async fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let ids = list(records.iter().map(|id| id.0));
+        // In one order: several workers may wake the same children.
+        self.run(sqlx::query("select 1 from record where id = any($1) and state = 5 order by id for update").bind(ids.clone())).await?;
+        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 5";
+        self.run(sqlx::query(sql).bind(ids).bind(now.0)).await.map(drop)
+    }
+
+    /// Where these records are in their CRM; nobody waits for that.
+    pub async fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let sql =
+            "select r.id, b.key, b.crm_id, r.pushed as written from record r join record_body b on b.record_id = r.id where r.id = any($1)";
+        let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0)))).await?;
+        let one = |row| {
+            Ok((
+                RecordId(get(row, "id")?),
+                Whereabouts { key: get(row, "key")?, crm_id: get(row, "crm_id")?, written: get::<i64>(row, "written")? > 0 },
+            ))
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Deliveries of an event that failed because one did that they depend on.
+    pub async fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "select delivery_id from dead_letter where delivery_id between $1 and $1 + 63 and reason = 'parent_failed' order by 1";
+        let rows = self.all(sqlx::query(sql).bind(event.0)).await?;
+        rows.iter().map(|row| Ok(DeliveryId(get(row, "delivery_id")?))).collect()
+    }
+
     pub async fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = 1, wake_at = $2 where id = any($1) and state = 0 \
-                   and (select true from delivery d where d.record_id = record.id and d.state = 0 limit 1)";
-        self.run(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(now.0)).await.map(drop)
+        self.run(sqlx::query(WAKE_WITH_OPEN).bind(list(records.iter().map(|id| id.0))).bind(now.0)).await.map(drop)
     }
 
     /// The records behind open deliveries of these events.
@@ -189,13 +226,18 @@ impl Tx {
         rows.iter().map(|row| Ok(RecordId(get(row, "record_id")?))).collect()
     }
 
-    /// Due records of a destination, those that wait longest first. What another worker looks at is left to it.
-    pub async fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
-        let sql = "select id from record where destination_id = $1 and wake_at <= $2 order by wake_at, id limit $3 for update skip locked";
+    /// Due records of a destination, in the order of these lanes, and in each those that wait longest first. What another worker looks at is left to it.
+    pub async fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Result<Vec<RecordEntry>, Error> {
+        // Lane after lane, and none is looked into once there are enough: what is taken is what is locked.
+        let sql = "select r.id from unnest($4::bigint[]) l (lane) cross join lateral \
+                   (select id from record where destination_id = $1 and lane = l.lane and wake_at <= $2 order by wake_at, id limit $3 \
+                   for update skip locked) r limit $3";
         let statement = sqlx::query(sql).bind(self.names.id(destination)?).bind(now.0).bind(i64::from(limit));
+        let statement = statement.bind(list(lanes.iter().map(|lane| lane.number())));
         let ids = self.all(statement).await?.iter().map(|row| get(row, "id")).collect::<Result<Vec<i64>, _>>()?;
         let mut entries = self.locked(ids).await?;
-        entries.sort_by_key(|entry| (entry.record.wake_at, entry.id));
+        let place = |lane| lanes.iter().position(|held| *held == lane);
+        entries.sort_by_key(|entry| (place(entry.record.lane), entry.record.wake_at, entry.id));
         Ok(entries)
     }
 
@@ -211,10 +253,11 @@ impl Tx {
         self.all(sqlx::query(sql).bind(ids)).await?.iter().map(record_entry).collect()
     }
 
-    /// When the next record of a destination comes due.
-    pub async fn next_due(&mut self, destination: &str) -> Result<Option<Time>, Error> {
-        let sql = "select min(wake_at) as at from record where destination_id = $1 and wake_at is not null";
-        let statement = sqlx::query(sql).bind(self.names.id(destination)?);
+    /// When the next record of a destination comes due in one of these lanes.
+    pub async fn next_due(&mut self, destination: &str, lanes: &[Lane]) -> Result<Option<Time>, Error> {
+        let sql = "select min(r.wake_at) as at from unnest($2::bigint[]) l (lane) cross join lateral \
+                   (select wake_at from record where destination_id = $1 and lane = l.lane and wake_at is not null order by wake_at limit 1) r";
+        let statement = sqlx::query(sql).bind(self.names.id(destination)?).bind(list(lanes.iter().map(|lane| lane.number())));
         let rows = self.all(statement).await?;
         Ok(rows.first().map(|row| get::<Option<i64>>(row, "at")).transpose()?.flatten().map(Time))
     }
@@ -227,8 +270,8 @@ impl Tx {
 
     /// Open deliveries of these records, each record's oldest first, at most `each` for one record.
     pub async fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Result<Vec<OpenRow>, Error> {
-        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key from unnest($1::bigint[]) r (id) \
-                   cross join lateral (select d.record_id, d.id, d.mode from delivery d where d.record_id = r.id and d.state = 0 order by d.id limit $2) d \
+        let sql = "select d.record_id, d.id, d.mode, d.lane, e.trust, e.occurred_at, e.received_at, e.key from unnest($1::bigint[]) r (id) \
+                   cross join lateral (select d.record_id, d.id, d.mode, d.lane from delivery d where d.record_id = r.id and d.state = 0 order by d.id limit $2) d \
                    join event e on e.id = (d.id & ~63::bigint) order by d.id";
         let each = i64::try_from(each).unwrap_or(i64::MAX);
         let rows = self.all(sqlx::query(sql).bind(list(records.iter().map(|id| id.0))).bind(each)).await?;
@@ -241,6 +284,7 @@ impl Tx {
                 record: RecordId(get(row, "record_id")?),
                 delivery: DeliveryId(id),
                 mode: mode(get(row, "mode")?, id)?,
+                lane: lane(get(row, "lane")?, "delivery", id)?,
                 trust: word(u8::try_from(trust).ok(), "event", "trust", id, trust)?,
                 occurred_at: Time(get(row, "occurred_at")?),
                 received_at: Time(get(row, "received_at")?),
@@ -288,11 +332,11 @@ impl Tx {
         let sql = "update record r set state = v.state, wake_at = v.wake_at, fence = v.fence, revision = v.revision, pushed = v.pushed, \
                    lease_holder = v.lease_holder, lease_until = v.lease_until, lease_call = v.lease_call, intent = v.intent, tries = v.tries, \
                    attempts = v.attempts, conflicts = v.conflicts, last_attempt_at = v.last_attempt_at, crashes = v.crashes, crashed_at = v.crashed_at, \
-                   doubt_revision = v.doubt_revision, verify_after = v.verify_after, adopted = v.adopted, solo = v.solo, group_max = v.group_max \
+                   doubt_revision = v.doubt_revision, verify_after = v.verify_after, adopted = v.adopted, solo = v.solo, group_max = v.group_max, lane = v.lane \
                    from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], \
                    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-                   $19::bigint[], $20::bigint[], $21::bigint[]) v (id, state, wake_at, fence, revision, pushed, lease_holder, lease_until, lease_call, \
-                   intent, tries, attempts, conflicts, last_attempt_at, crashes, crashed_at, doubt_revision, verify_after, adopted, solo, group_max) \
+                   $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[]) v (id, state, wake_at, fence, revision, pushed, lease_holder, lease_until, lease_call, \
+                   intent, tries, attempts, conflicts, last_attempt_at, crashes, crashed_at, doubt_revision, verify_after, adopted, solo, group_max, lane) \
                    where r.id = v.id";
         let statement = sqlx::query(sql)
             .bind(list(records.iter().map(|(entry, _)| entry.id.0)))
@@ -315,7 +359,8 @@ impl Tx {
             .bind(may(&|record| record.doubt.map(|doubt| doubt.verify_after.0)))
             .bind(of(&|record| i64::from(record.adopted)))
             .bind(of(&|record| i64::from(record.solo)))
-            .bind(of(&|record| i64::from(record.group_max)));
+            .bind(of(&|record| i64::from(record.group_max)))
+            .bind(of(&|record| record.lane.number()));
         self.run(statement).await?;
         self.put_bodies(records).await
     }
@@ -463,9 +508,10 @@ impl Tx {
     }
 
     /// Opens a dead letter again: one generation more, under the same id.
-    pub async fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {
-        let sql = "update delivery set state = 0, generation = generation + 1, wake_at = $1, outcome = null, ended_at = null, call_id = null where id = $2";
-        self.run(sqlx::query(sql).bind(now.0).bind(id.0)).await?;
+    pub async fn reopen(&mut self, id: DeliveryId, lane: Lane, now: Time) -> Result<(), Error> {
+        let sql = "update delivery set state = 0, generation = generation + 1, wake_at = $1, lane = $3, outcome = null, ended_at = null, call_id = null \
+                   where id = $2";
+        self.run(sqlx::query(sql).bind(now.0).bind(id.0).bind(lane.number())).await?;
         self.forget_dead_letter(id).await
     }
 

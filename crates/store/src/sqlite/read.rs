@@ -7,7 +7,7 @@ use super::row::{json, word};
 use crate::Error;
 use crate::rows::{Event, RecordEntry};
 
-pub(super) use crate::columns::{delivery, event, mode, text};
+pub(super) use crate::columns::{delivery, event, lane, mode, text};
 
 /// Selects records with everything that [`record_entry`] reads, in its order; the rest of the statement follows.
 macro_rules! records {
@@ -15,7 +15,7 @@ macro_rules! records {
         concat!(
             "select r.id, d.text as destination, o.text as object, r.state, r.wake_at, r.fence, r.revision, r.pushed, r.lease_holder, ",
             "r.lease_until, r.lease_call, r.intent, r.tries, r.attempts, r.conflicts, r.last_attempt_at, r.crashes, r.crashed_at, ",
-            "r.doubt_revision, r.verify_after, r.adopted, r.solo, r.group_max, b.key, b.crm_id, b.body ",
+            "r.doubt_revision, r.verify_after, r.adopted, r.solo, r.group_max, b.key, b.crm_id, b.body, r.lane ",
             $rest
         )
     };
@@ -49,6 +49,7 @@ pub(super) fn record_entry(row: &rusqlite::Row<'_>) -> Result<RecordEntry, Error
         record: Record {
             state: word(State::from_number(state), "record", "state", id, state)?,
             wake_at: time(4)?,
+            lane: lane(row.get(26)?, "record", id)?,
             fence: row.get(5)?,
             revision: row.get(6)?,
             pushed: row.get(7)?,

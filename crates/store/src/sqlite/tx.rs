@@ -8,16 +8,19 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::destination::Destination;
+use model::quota::Lane;
 use model::{CallId, DeliveryId, EventId, RecordId, Time};
 use rusqlite::{Connection, Params, Row, params};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
-use super::read::{delivery, event, flags, ids, mode, record_entry, records, text, warnings};
+use super::read::{delivery, event, flags, ids, lane, mode, record_entry, records, text, warnings};
 use super::row::{Val, all, blob, bytes, get, insert, json, one, optional, run, text_of, word};
 use super::{Names, Sqlite};
 use crate::Error;
-use crate::rows::{AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whole};
+use crate::rows::{
+    AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
+};
 use crate::tx::{Burial, Looked, Sent};
 
 /// A transaction. Dropped without a commit, it never happened.
@@ -119,7 +122,7 @@ impl Tx {
         raws: &[RawEvent],
         events: &[Event],
         deliveries: &[Delivery],
-        wake: &BTreeSet<RecordId>,
+        wake: &BTreeMap<RecordId, Lane>,
         now: Time,
     ) -> Result<(), Error> {
         self.insert_raw_events(raws)?;
@@ -215,12 +218,13 @@ impl Tx {
                 self.optional_name(delivery.object.as_ref())?,
                 (delivery.mode as i64).into(),
                 (delivery.state as i64).into(),
+                delivery.lane.number().into(),
                 delivery.wake_at.map(|at| at.0).into(),
                 delivery.ended_at.map(|at| at.0).into(),
                 delivery.owner.as_deref().into(),
             ]);
         }
-        let head = "insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner) values";
+        let head = "insert into delivery (id, record_id, destination_id, object_id, mode, state, lane, wake_at, ended_at, owner) values";
         insert(&self.conn, head, "", rows)
     }
 
@@ -252,11 +256,12 @@ impl Tx {
                 self.names.id(&entry.destination)?.into(),
                 self.names.id(&entry.object)?.into(),
                 entry.record.state.number().into(),
+                entry.record.lane.number().into(),
                 entry.record.wake_at.map(|at| at.0).into(),
             ]);
             wide.push(vec![entry.id.0.into(), entry.key.as_str().into()]);
         }
-        insert(&self.conn, "insert into record (id, destination_id, object_id, state, wake_at) values", "", narrow)?;
+        insert(&self.conn, "insert into record (id, destination_id, object_id, state, lane, wake_at) values", "", narrow)?;
         insert(&self.conn, "insert into record_body (record_id, key) values", "", wide)
     }
 
@@ -273,15 +278,38 @@ impl Tx {
         Ok(free)
     }
 
-    /// Makes these records due, unless they wait after a failure or a worker holds them.
-    pub fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state in (0, 4)";
+    /// Makes these records due, unless they wait after a failure or a worker holds them; these only move to a better lane.
+    fn wake(&mut self, records: &BTreeMap<RecordId, Lane>, now: Time) -> Result<(), Error> {
+        let sql = "update record set state = iif(state in (0, 4, 5), 1, state), wake_at = iif(state in (0, 4, 5), ?2, wake_at), \
+                   lane = iif(state = 0, ?3, min(lane, ?3)) where id = ?1 and (state in (0, 4, 5) or lane > ?3)";
+        self.each(sql, records.iter().map(|(id, lane)| (id.0, now.0, lane.number())))
+    }
+
+    /// Makes records due that wait for one that they belong to.
+    pub fn wake_blocked(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
+        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 5";
         self.each(sql, records.iter().map(|id| (id.0, now.0)))
+    }
+
+    /// Where these records are in their CRM.
+    pub fn whereabouts(&mut self, records: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, Whereabouts>, Error> {
+        let sql = "select r.id, b.key, b.crm_id, r.pushed > 0 from record r join record_body b on b.record_id = r.id where r.id = ?";
+        let found = self.select(sql, records.iter().map(|id| (id.0,)), |row| {
+            Ok((RecordId(row.get(0)?), Whereabouts { key: row.get(1)?, crm_id: row.get(2)?, written: row.get(3)? }))
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Deliveries of an event that failed because one did that they depend on.
+    pub fn orphans_of(&mut self, event: EventId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "select delivery_id from dead_letter where delivery_id between ?1 and ?1 + 63 and reason = 'parent_failed' order by 1";
+        self.select(sql, [(event.0,)], |row| Ok(DeliveryId(row.get(0)?)))
     }
 
     /// Makes clean records due again that have open deliveries: those arrived while a worker held the record.
     pub fn wake_with_open(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        let sql = "update record set state = 1, wake_at = ?2 where id = ?1 and state = 0 \
+        let sql = "update record set state = 1, wake_at = ?2, \
+                   lane = (select min(d.lane) from delivery d where d.record_id = record.id and d.state = 0) where id = ?1 and state = 0 \
                    and exists (select 1 from delivery d where d.record_id = record.id and d.state = 0)";
         self.each(sql, records.iter().map(|id| (id.0, now.0)))
     }
@@ -293,23 +321,29 @@ impl Tx {
         Ok(records.into_iter().collect())
     }
 
-    /// Due records of a destination, those that wait longest first.
-    pub fn due(&mut self, destination: &str, now: Time, limit: u32) -> Result<Vec<RecordEntry>, Error> {
+    /// Due records of a destination, in the order of these lanes, and in each those that wait longest first.
+    pub fn due(&mut self, destination: &str, now: Time, lanes: &[Lane], limit: u32) -> Result<Vec<RecordEntry>, Error> {
         let sql = records!(
             "from record r join name d on d.id = r.destination_id join name o on o.id = r.object_id join record_body b on b.record_id = r.id \
-             where r.destination_id = ? and r.wake_at <= ? order by r.wake_at, r.id limit ?"
+             where r.destination_id = ? and r.lane = ? and r.wake_at <= ? order by r.wake_at, r.id limit ?"
         );
-        self.select(sql, [(self.names.id(destination)?, now.0, limit)], record_entry)
+        let destination = self.names.id(destination)?;
+        let mut due = Vec::new();
+        for lane in lanes {
+            let more = limit.saturating_sub(u32::try_from(due.len()).unwrap_or(u32::MAX));
+            if more > 0 {
+                due.extend(self.select(sql, [(destination, lane.number(), now.0, more)], record_entry)?);
+            }
+        }
+        Ok(due)
     }
 
-    /// When the next record of a destination comes due.
-    pub fn next_due(&mut self, destination: &str) -> Result<Option<Time>, Error> {
-        let row = one(
-            &self.conn,
-            "select min(wake_at) as at from record where destination_id = ? and wake_at is not null",
-            params![self.names.id(destination)?],
-        )?;
-        Ok(get::<Option<i64>>(&row, "at")?.map(Time))
+    /// When the next record of a destination comes due in one of these lanes.
+    pub fn next_due(&mut self, destination: &str, lanes: &[Lane]) -> Result<Option<Time>, Error> {
+        let sql = "select min(wake_at) from record where destination_id = ? and lane = ? and wake_at is not null";
+        let destination = self.names.id(destination)?;
+        let next = self.select(sql, lanes.iter().map(|lane| (destination, lane.number())), |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+        Ok(next.into_iter().flatten().min().map(Time))
     }
 
     pub fn records(&mut self, wanted: &BTreeSet<RecordId>) -> Result<BTreeMap<RecordId, RecordEntry>, Error> {
@@ -323,7 +357,7 @@ impl Tx {
 
     /// Open deliveries of these records, each record's oldest first, at most `each` for one record.
     pub fn open_deliveries(&mut self, records: &BTreeSet<RecordId>, each: usize) -> Result<Vec<OpenRow>, Error> {
-        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized from delivery d \
+        let sql = "select d.record_id, d.id, d.mode, e.trust, e.occurred_at, e.received_at, e.key, e.normalized, d.lane from delivery d \
                    cross join event e on e.id = (d.id & ~63) where d.record_id = ? and d.state = 0 order by d.id limit ?";
         let each = i64::try_from(each).unwrap_or(i64::MAX);
         self.select(sql, records.iter().map(|id| (id.0, each)), |row| {
@@ -333,6 +367,7 @@ impl Tx {
                 record: RecordId(row.get(0)?),
                 delivery: DeliveryId(id),
                 mode: mode(row.get(2)?, id)?,
+                lane: lane(row.get(8)?, "delivery", id)?,
                 trust: word(u8::try_from(trust).ok(), "event", "trust", id, trust)?,
                 occurred_at: Time(row.get(4)?),
                 received_at: Time(row.get(5)?),
@@ -359,7 +394,7 @@ impl Tx {
         let mut update = self.conn.prepare_cached(
             "update record set state = ?2, wake_at = ?3, fence = ?4, revision = ?5, pushed = ?6, lease_holder = ?7, lease_until = ?8, lease_call = ?9, \
              intent = ?10, tries = ?11, attempts = ?12, conflicts = ?13, last_attempt_at = ?14, crashes = ?15, crashed_at = ?16, doubt_revision = ?17, \
-             verify_after = ?18, adopted = ?19, solo = ?20, group_max = ?21 where id = ?1",
+             verify_after = ?18, adopted = ?19, solo = ?20, group_max = ?21, lane = ?22 where id = ?1",
         )?;
         let mut wide = Vec::new();
         for (entry, body_changed) in records {
@@ -387,6 +422,7 @@ impl Tx {
                 record.adopted,
                 record.solo,
                 record.group_max,
+                record.lane.number(),
             ])?;
             if *body_changed {
                 wide.push(vec![entry.id.0.into(), entry.key.as_str().into(), record.crm_id.as_deref().into(), text(&record.body)?.into()]);
@@ -514,11 +550,12 @@ impl Tx {
     }
 
     /// Opens a dead letter again: one generation more, under the same id.
-    pub fn reopen(&mut self, id: DeliveryId, now: Time) -> Result<(), Error> {
+    pub fn reopen(&mut self, id: DeliveryId, lane: Lane, now: Time) -> Result<(), Error> {
         run(
             &self.conn,
-            "update delivery set state = 0, generation = generation + 1, wake_at = ?, outcome = null, ended_at = null, call_id = null where id = ?",
-            params![now.0, id.0],
+            "update delivery set state = 0, generation = generation + 1, wake_at = ?, lane = ?, outcome = null, ended_at = null, call_id = null \
+             where id = ?",
+            params![now.0, lane.number(), id.0],
         )?;
         self.forget_dead_letter(id)
     }

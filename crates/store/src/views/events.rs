@@ -107,7 +107,7 @@ pub fn status(state: DeliveryState, record: Option<(State, i64)>) -> Status {
         DeliveryState::Cancelled => Status::Cancelled,
         DeliveryState::Open => match record {
             None | Some((State::Clean, _) | (State::Due, 0)) => Status::Received,
-            Some((State::Due, _)) => Status::Queued,
+            Some((State::Due | State::Blocked, _)) => Status::Queued,
             Some((State::Leased, _)) => Status::Processing,
             Some((State::Waiting, _)) => Status::Retrying,
             Some((State::Verifying, _)) => Status::Verifying,

@@ -130,7 +130,11 @@ pub fn gauges(
     for name in states.keys() {
         open.entry(name.clone()).or_default();
     }
+    let quota = states.iter().flat_map(|(name, held)| held.left(now).into_iter().map(|left| (name.clone(), left))).collect();
+    let concurrency = states.iter().filter_map(|(name, held)| Some((name.clone(), held.at_once()?.0))).collect();
     Gauges {
+        quota,
+        concurrency,
         queue: open.into_iter().map(|(name, (number, oldest))| (name, number, oldest)).collect(),
         dead_letters: dead.counts,
         oldest_dead_letters: dead.oldest.into_iter().collect(),
@@ -156,15 +160,18 @@ pub fn destinations(
         let (number, oldest_open) = open.get(&name).copied().unwrap_or_default();
         DestinationRow {
             state: held.state(now).to_owned(),
-            until: until(&held, now),
+            until: held.until(now),
+            quota: held.left(now),
+            concurrency: held.at_once().map(|(at_once, _)| at_once),
+            concurrency_max: held.at_once().map(|(_, most)| most),
             open: number,
             retrying: of_state(&name, State::Waiting),
             verifying: of_state(&name, State::Verifying),
             oldest_open,
             dead_letters: dead.get(&name).copied().unwrap_or_default(),
             last_success_at: held.last_success_at,
+            reason: held.reason.clone().or_else(|| held.because(now)),
             last_error: held.last_error,
-            reason: held.reason,
             name,
         }
     });
@@ -195,14 +202,4 @@ pub fn counts<R: Columns>(ended: &[R], open: &[R]) -> Result<BTreeMap<String, u6
         add(status(DeliveryState::Open, record), count(get(row, "n")?));
     }
     Ok(counts)
-}
-
-/// Until when a destination rests, where it goes on by itself.
-fn until(held: &Destination, now: Time) -> Option<Time> {
-    let until = match held.state(now) {
-        "breaker_open" => held.open_until,
-        "throttled" => held.throttled_until,
-        _ => None,
-    };
-    until.filter(|until| *until > now)
 }

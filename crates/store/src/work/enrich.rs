@@ -80,7 +80,7 @@ impl Store {
             plan.warnings.drain(..).for_each(|(_, source, warning)| warn(&source, &warning));
         }
         tx.make_whole(&whole).await?;
-        plan.write(tx, &BTreeSet::new(), now).await?;
+        plan.write(tx, &BTreeMap::new(), now).await?;
         advanced.ended.extend(plan.buried().map(|(delivery, object, reason)| Ended {
             delivery,
             object: object.to_owned(),
@@ -114,7 +114,7 @@ impl Store {
             let message = format!("the event has had {last} deliveries; with {} more there would be too many", missing.len());
             return Ending::Dead { reason: Reason::Limits, class: None, message, attempts: 1 };
         }
-        let bearer = Bearer { event: own.event(), source: &ready.source, trust: ready.row.trust };
+        let bearer = Bearer { event: own.event(), source: &ready.source, trust: ready.row.trust, lane: ready.row.lane };
         for (ordinal, planned) in (last + 1..).zip(missing) {
             self.take_delivery(plan, bearer, planned, own.event().delivery(ordinal), now);
         }

@@ -15,6 +15,7 @@ use crate::{Error, Store};
 /// What finished calls tell of the destination.
 pub(crate) fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
     for finished in finished {
+        destination.hear(policy, now, finished.requests, &finished.usage);
         match &finished.result {
             Err(failure) => destination.observe(policy, now, finished.call.claimed_at, Some(failure)),
             Ok(results) => {

@@ -535,15 +535,19 @@ fn values_are_compared_as_hubspot_keeps_them() {
 }
 
 #[test]
-fn the_daily_quota_is_read_where_it_is_told() {
+fn the_quota_is_read_where_it_is_told() {
     let told = |headers: &[(&str, &str)]| {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         hubspot().usage(&Reply { headers, ..reply(200, "") })
     };
     let (limit, left) = (("x-hubspot-ratelimit-daily", "250000"), ("x-hubspot-ratelimit-daily-remaining", "249990"));
-    assert_eq!(told(&[limit, left]), Some(Usage { used: 10, limit: 250_000 }));
-    assert_eq!(told(&[limit]), None);
-    assert_eq!(told(&[("x-hubspot-ratelimit-max", "100"), ("x-hubspot-ratelimit-remaining", "99")]), None);
+    assert_eq!(told(&[limit, left]), [Usage::day(10, 250_000)]);
+    assert_eq!(told(&[limit]), []);
+    let (max, remaining) = (("x-hubspot-ratelimit-max", "100"), ("x-hubspot-ratelimit-remaining", "97"));
+    let interval = ("x-hubspot-ratelimit-interval-milliseconds", "10000");
+    assert_eq!(told(&[max, remaining, interval]), [Usage::burst(3, 100, Duration::from_secs(10))]);
+    assert_eq!(told(&[limit, left, max, remaining, interval]).len(), 2);
+    assert_eq!(told(&[max, remaining]), [], "of what time it is, is not told");
 }
 
 #[test]

@@ -508,10 +508,10 @@ fn values_are_compared_as_salesforce_keeps_them() {
 fn the_quota_is_read_where_it_is_told() {
     let told =
         |text: &str| salesforce().usage(&Reply { headers: vec![("sforce-limit-info".to_owned(), text.to_owned())], ..reply(200, "") });
-    assert_eq!(told("api-usage=18/15000"), Some(Usage { used: 18, limit: 15_000 }));
-    assert_eq!(told("per-app-api-usage=17/250(appName=x), api-usage=25/5000"), Some(Usage { used: 25, limit: 5_000 }));
-    assert_eq!(told("api-usage=many"), None);
-    assert_eq!(salesforce().usage(&reply(200, "")), None);
+    assert_eq!(told("api-usage=18/15000"), [Usage::day(18, 15_000)]);
+    assert_eq!(told("per-app-api-usage=17/250(appName=x), api-usage=25/5000"), [Usage::day(25, 5_000)]);
+    assert_eq!(told("api-usage=many"), []);
+    assert_eq!(salesforce().usage(&reply(200, "")), []);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a batch of requests writes, in one statement: on a server the round trips of an intake are most of its time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use model::quota::Lane;
 use model::{RecordId, Time};
 
 use super::super::read::{get, text, words};
@@ -19,22 +20,24 @@ const INTAKE: &str = "with \
         select * from unnest($10::bigint[], $11::bigint[], $12::bytea[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], \
         $18::text[], $19::bytea[], $20::bigint[], $21::bigint[], $22::text[], $23::text[])), \
     wide as (insert into payload (event_id, normalized) select * from unnest($10::bigint[], $24::text[])), \
-    ways as (insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner) \
+    ways as (insert into delivery (id, record_id, destination_id, object_id, mode, state, wake_at, ended_at, owner, lane) \
         select * from unnest($25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], \
-        $32::bigint[], $33::text[])) \
+        $32::bigint[], $33::text[], $35::bigint[])) \
     select id from record where id = any($34) order by id for update skip locked";
 // A statement of its own: it sees what the locked records are now, and not what they were when somebody else still held them.
-const WAKE: &str = "update record set state = 1, wake_at = $2 where id = any($1) and state in (0, 4)";
+const WAKE: &str = "update record r set state = case when r.state in (0, 4, 5) then 1 else r.state end, \
+    wake_at = case when r.state in (0, 4, 5) then $3 else r.wake_at end, lane = case when r.state = 0 then v.lane else least(r.lane, v.lane) end \
+    from unnest($1::bigint[], $2::bigint[]) v (id, lane) where r.id = v.id and (r.state in (0, 4, 5) or r.lane > v.lane)";
 
 impl Tx {
-    /// Writes these rows, and makes these records due unless they wait after a failure or a worker holds them. One that somebody has locked is looked at
-    /// after the commit.
+    /// Writes these rows, and makes these records due unless they wait after a failure or a worker holds them; these only move to a better lane. One that
+    /// somebody has locked is looked at after the commit.
     pub async fn insert_intake(
         &mut self,
         raws: &[RawEvent],
         events: &[Event],
         deliveries: &[Delivery],
-        wake: &BTreeSet<RecordId>,
+        wake: &BTreeMap<RecordId, Lane>,
         now: Time,
     ) -> Result<(), Error> {
         let mut events: Vec<&Event> = events.iter().collect();
@@ -48,7 +51,7 @@ impl Tx {
         let flags = |event: &&Event| i64::from(event.ignored) | (i64::from(event.fallback_key) << 1);
         let warnings = |event: &&Event| if event.warnings.is_empty() { Ok(None) } else { text(&event.warnings).map(Some) };
         let name = |name: Option<&String>| self.optional_name(name);
-        let ids = list(wake.iter().map(|id| id.0));
+        let ids = list(wake.keys().map(|id| id.0));
         let statement = sqlx::query(INTAKE)
             .bind(list(raws.iter().map(|raw| raw.id.0)))
             .bind(raws.iter().map(|raw| self.names.id(&raw.source)).collect::<Result<Vec<_>, _>>()?)
@@ -83,18 +86,16 @@ impl Tx {
             .bind(deliveries.iter().map(|delivery| delivery.wake_at.map(|at| at.0)).collect::<Vec<_>>())
             .bind(deliveries.iter().map(|delivery| delivery.ended_at.map(|at| at.0)).collect::<Vec<_>>())
             .bind(deliveries.iter().map(|delivery| delivery.owner.clone()).collect::<Vec<_>>())
-            .bind(ids.clone());
+            .bind(ids)
+            .bind(list(deliveries.iter().map(|delivery| delivery.lane.number())));
         let free = self.all(statement).await?.iter().map(|row| get(row, "id")).collect::<Result<BTreeSet<i64>, _>>()?;
-        if !free.is_empty() {
-            self.run(sqlx::query(WAKE).bind(list(free.iter().copied())).bind(now.0)).await?;
+        let (now_free, held): (Vec<_>, Vec<_>) = wake.iter().map(|(id, lane)| (id.0, lane.number())).partition(|(id, _)| free.contains(id));
+        if !now_free.is_empty() {
+            let (ids, lanes): (Vec<i64>, Vec<i64>) = now_free.into_iter().unzip();
+            self.run(sqlx::query(WAKE).bind(ids).bind(lanes).bind(now.0)).await?;
         }
-        self.to_wake.extend(ids.into_iter().filter(|id| !free.contains(id)));
+        self.to_wake.extend(held);
         self.woken_at = now.0;
         Ok(())
-    }
-
-    /// As [`Tx::insert_intake`] does for records that something new has arrived for.
-    pub async fn wake(&mut self, records: &BTreeSet<RecordId>, now: Time) -> Result<(), Error> {
-        self.insert_intake(&[], &[], &[], records, now).await
     }
 }
