@@ -121,6 +121,7 @@ promises! {
         a_look_is_paid_for_and_stands_back_behind_what_is_due
         a_sample_goes_on_where_the_last_one_ended_and_begins_anew_at_the_end
         what_the_crm_does_not_show_is_halved_waited_for_or_told
+        what_cannot_be_looked_up_or_is_no_longer_configured_ends_a_run_at_once
         a_schedule_begins_one_run_of_an_object_however_many_ask
     }
     refuse {

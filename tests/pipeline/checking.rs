@@ -11,7 +11,7 @@ base_url = "{crm}"
 auth     = { kind = "client_credentials", client_id = "onceward", client_secret = { env = "SF_SECRET" } }
 [destinations.hurried.objects.Contact]
 key    = { field = "Persons_Key__c" }
-fields = { LastName = "last_name", Frist = "first_name", FirstName = "first_name", Name = "company", MailingPostalCode = "occurred_at", DoNotCall = "job_title" }
+fields = { LastName = "last_name", Frist = "first_name", FirstName = "first_name", Name = "company", MailingPostalCode = "occurred_at", DoNotCall = "email" }
 
 [destinations.hubspot]
 kind     = "hubspot"
@@ -22,18 +22,18 @@ key    = { field = "persons_key" }
 fields = { email = "email", lastname = "last_name", hs_lead_status = { const = "OPNE" } }
 [destinations.hubspot.objects.companies]
 key    = { field = "loose_key" }
-fields = { name = "company", annualrevenue = "job_title" }
+fields = { name = "company", annualrevenue = "email" }
 
 [[routes]]
-event  = "lead.*"
+event  = "order.*"
 to     = "hurried"
 object = "Contact"
 [[routes]]
-event  = "lead.*"
+event  = "order.*"
 to     = "hubspot"
 object = "contacts"
 [[routes]]
-event  = "lead.*"
+event  = "order.*"
 to     = "hubspot"
 object = "companies"
 "#;
@@ -70,6 +70,7 @@ async fn fields_are_checked_against_what_the_crm_says_of_them() {
     assert_found(
         &ran,
         &[
+            ("destinations.hurried.objects.Contact.key.field", "onceward destinations setup"),
             (&frist, "no field `Frist`"),
             (&name, "cannot be written"),
             (&zip, "holds 20 characters, and may be given 27"),
@@ -77,7 +78,7 @@ async fn fields_are_checked_against_what_the_crm_says_of_them() {
         ],
     );
     let shown = onceward.run(&["destinations", "check", "hurried", "--object", "Contact"]).await;
-    assert!(shown.code == 1 && shown.out.contains("remedy:") && shown.out.contains("4 of 7 fields do not fit"), "{shown:?}");
+    assert!(shown.code == 1 && shown.out.contains("remedy:") && shown.out.contains("5 of 7 fields do not fit"), "{shown:?}");
     let nobody = onceward.run(&["destinations", "check", "hurried", "--object", "Lead"]).await;
     assert!(nobody.code == 1 && nobody.err.contains("there are `Contact`"), "{nobody:?}");
 }

@@ -13,6 +13,7 @@ use model::destination::{Destination, Permit};
 use model::event::Mode;
 use model::protocol::reconcile;
 use model::protocol::{Claim, Step};
+use model::quota::Lane;
 use model::{CallId, IdGenerator, ReconciliationId, RecordId, Time};
 use serde_json::json;
 
@@ -164,9 +165,9 @@ impl Store {
             // Looked at again, now that nobody else can be at it.
             let open = tx.open_reconciliations(account.destination).await?;
             let Some(mut row) = open.into_iter().next().filter(due) else { continue };
-            if account.routes.object(account.destination, &row.object).is_none() {
-                row.note = Some("unconfigured: the configuration no longer has this object".into());
-                (row.state, row.finished_at, row.lease) = (ReconciliationState::GivenUp, Some(now), None);
+            if let Some((ended, note)) = account.without_look(&row.object) {
+                (row.state, row.note) = (ended, Some(note.to_owned()));
+                (row.finished_at, row.lease) = (Some(now), None);
                 tx.put_reconciliation(&row).await?;
                 tx.commit().await?;
                 continue;
@@ -298,19 +299,20 @@ async fn claimed(
 /// Takes a call, or says until when the run stands back: whatever is due goes first.
 async fn permitted(tx: &mut Tx, state: &mut Destination, account: &Account<'_>, now: Time) -> Result<Option<Time>, Error> {
     let in_flight = tx.live_calls(account.destination, now, now + account.policy.lease()).await?;
-    let due = tx.next_due(account.destination, &model::quota::Lane::ALL).await?.is_some_and(|at| at <= now);
-    Ok(match state.permit(account.policy, now, in_flight) {
-        Permit::Calls(calls) if calls > 1 || !due => {
+    let due = tx.next_due(account.destination, &Lane::ALL).await?.is_some_and(|at| at <= now);
+    Ok(match (state.permit(account.policy, now, in_flight), state.spare(account.policy, now)) {
+        (Permit::Calls(_) | Permit::Probe, Err(until)) => Some(until.max(now + BEHIND)),
+        (Permit::Calls(calls), Ok(_)) if calls > 1 || !due => {
             state.take(account.policy, now, 1);
             None
         }
         // With nothing due there, nobody else would find out that it is well again.
-        Permit::Probe if !due => {
+        (Permit::Probe, Ok(_)) if !due => {
             state.take(account.policy, now, 1);
             None
         }
-        Permit::Calls(_) | Permit::Probe => Some(now + BEHIND),
-        Permit::Not(until) => Some(until.unwrap_or(now + STOPPED).max(now + BEHIND)),
+        (Permit::Calls(_) | Permit::Probe, Ok(_)) => Some(now + BEHIND),
+        (Permit::Not(until), _) => Some(until.unwrap_or(now + STOPPED).max(now + BEHIND)),
     })
 }
 

@@ -48,6 +48,14 @@ impl To {
         }
     }
 
+    /// Whether records of an object can be looked up.
+    pub(crate) fn reads(&self, object: &str) -> bool {
+        match self {
+            Self::Crm(client) => client.connector().reads(object),
+            Self::Source { .. } => true,
+        }
+    }
+
     /// The most records that a look may ask for.
     pub(crate) fn read_batch(&self) -> usize {
         match self {
@@ -124,10 +132,7 @@ impl Engine {
                 To::Crm(client) => client.connector().repeat(object, mode),
                 To::Source { .. } => Repeat::Keyed,
             },
-            reads: &|object| match &target.to {
-                To::Crm(client) => client.connector().reads(object),
-                To::Source { .. } => true,
-            },
+            reads: &|object| target.to.reads(object),
             enriching,
         };
         self.store.advance(now, &work, finished, chance).await

@@ -108,15 +108,17 @@ impl Reconcile {
         let targets: Vec<&Target> =
             self.engine.targets.values().map(|target| &**target).filter(|target| matches!(target.to, To::Crm(_))).collect();
         let equals: Vec<_> = targets.iter().map(|target| |field: &str, a: &_, b: &_| target.to.equal(field, a, b)).collect();
+        let reads: Vec<_> = targets.iter().map(|target| |object: &str| target.to.reads(object)).collect();
         let accounts: Vec<Account<'_>> = targets
             .iter()
-            .zip(&equals)
-            .map(|(target, equal)| Account {
+            .zip(equals.iter().zip(&reads))
+            .map(|(target, (equal, reads))| Account {
                 destination: &target.name,
                 policy: &target.policy,
                 routes: &self.engine.routes,
                 read_batch: target.to.read_batch().min(LOOK_MAX),
                 equal,
+                reads,
             })
             .collect();
         let Some(look) = self.engine.store.claim_reconciliation(now(), &self.engine.holder, &accounts).await? else { return Ok(false) };

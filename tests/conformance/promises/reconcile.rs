@@ -33,7 +33,7 @@ impl Ledger {
     }
 
     fn account<'a>(&'a self, read_batch: usize, equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync)) -> Account<'a> {
-        Account { destination: "crm", policy: &self.policy, routes: &self.routes, read_batch, equal }
+        Account { destination: "crm", policy: &self.policy, routes: &self.routes, read_batch, equal, reads: &|object| object != "Account" }
     }
 
     async fn note_look(&self, look: &Look, finished: Option<&Finished>) -> Noted {
@@ -305,6 +305,18 @@ pub async fn what_the_crm_does_not_show_is_halved_waited_for_or_told(mut ledger:
     ledger.note_look(&look, Some(&broke(&look.call, failure(Class::Permanent, Scope::Destination)))).await;
     let given_up = ledger.run_row(refused).await;
     assert_eq!((given_up.state, given_up.note.as_deref()), (ReconciliationState::GivenUp, Some("CODE: what the CRM said")));
+}
+
+pub async fn what_cannot_be_looked_up_or_is_no_longer_configured_ends_a_run_at_once(ledger: Ledger) {
+    let objects = vec!["Account".to_owned(), "Gone".to_owned()];
+    let new = NewReconciliation { destination: "crm".into(), objects, sample: None, repair: Repair::Ours };
+    let AskedReconciliation::Begun(ids) = ledger.store.ask_reconciliation(ledger.now, "ann", "why", &new).await.unwrap() else { panic!() };
+    for _ in 0..2 {
+        assert!(ledger.look_claimed("one", 10).await.is_none());
+    }
+    let (unreadable, gone) = (ledger.run_row(ids[0]).await, ledger.run_row(ids[1]).await);
+    assert_eq!((unreadable.state, gone.state), (ReconciliationState::Done, ReconciliationState::GivenUp));
+    assert!(unreadable.note.unwrap().starts_with("unreadable") && gone.note.unwrap().starts_with("unconfigured"));
 }
 
 pub async fn a_schedule_begins_one_run_of_an_object_however_many_ask(mut ledger: Ledger) {

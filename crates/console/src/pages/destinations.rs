@@ -60,6 +60,9 @@ fn card(frame: &Frame, row: &DestinationRow) -> Markup {
                 dt { "Last success" } dd { @if let Some(at) = row.last_success_at { (when(frame.now, at)) } @else { "none yet" } }
                 @if let Some(error) = &row.last_error { dt { "Last error" } dd.quote { (error) } }
             }
+            @if model::fetch::source_of(&row.name).is_none() {
+                p { a href={ "/destinations/" (encoded(&row.name)) "/reconciliations" } { "What reconciling found" } }
+            }
             @if frame.operates() { (form(frame, row)) }
         }
     }

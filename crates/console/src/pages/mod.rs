@@ -10,6 +10,7 @@ mod events;
 mod frame;
 mod login;
 mod overview;
+mod reconciliations;
 mod rejected;
 mod replays;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/replays", post(replays::begin))
         .route("/replays/{id}", get(replays::one))
         .route("/destinations", get(destinations::list))
+        .route("/destinations/{name}/reconciliations", get(reconciliations::of_destination))
         .route("/destinations/{name}/{verb}", post(destinations::steer))
         .route("/audit", get(audit::list))
         .route("/rejected", get(rejected::list))

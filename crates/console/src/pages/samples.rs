@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use model::drift::{Change, ChangeKind};
 use model::event::{Mode, Warning};
+use model::protocol::reconcile::{Cause, Repair, Verdict};
 use model::quota::{Left, Window};
-use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, RecordId, RejectedId, ReplayId, Time};
+use model::{CallId, Class, DeliveryId, EventId, RawEventId, Reason, ReconciliationId, RecordId, RejectedId, ReplayId, Time};
 use serde_json::json;
 use store::*;
 
@@ -258,6 +259,55 @@ pub(crate) fn replay() -> ReplayRow {
     }
 }
 
+pub(crate) fn reconciliations() -> Vec<ReconciliationRow> {
+    let finding = |key: &str, verdict, fields: &[(&str, Cause)]| Finding {
+        record: RecordId(9 << 20),
+        key: key.into(),
+        crm_id: Some("00QHs000001abcd".into()),
+        verdict,
+        fields: fields.iter().map(|(field, cause)| ((*field).to_owned(), *cause)).collect(),
+        repaired: verdict == Verdict::Ours,
+        code: None,
+    };
+    let row = ReconciliationRow {
+        id: ReconciliationId(7 << 20),
+        destination: "salesforce".into(),
+        object: "Lead".into(),
+        at: ago(90),
+        actor: "schedule".into(),
+        reason: "the destination's `reconcile`".into(),
+        sample: Some(200),
+        repair: Repair::Ours,
+        state: ReconciliationState::Done,
+        wake_at: ago(60),
+        fence: 2,
+        lease: None,
+        first: RecordId(0),
+        cursor: RecordId(0),
+        wrapped: false,
+        look_max: 0,
+        looks: 1,
+        counts: Reconciled { equal: 196, ours: 1, edited: 1, missing: 1, busy: 1, ..Reconciled::default() },
+        repaired: 1,
+        findings: vec![
+            finding("ann@example.com", Verdict::Ours, &[("Company", Cause::Ours), ("Phone", Cause::Edited)]),
+            finding("bob@example.com", Verdict::Edited, &[("Title", Cause::Edited)]),
+            finding("eve@example.com", Verdict::Missing, &[]),
+        ],
+        failures: 0,
+        note: None,
+        finished_at: Some(ago(60)),
+    };
+    let given_up = ReconciliationRow {
+        state: ReconciliationState::GivenUp,
+        note: Some("INVALID_FIELD: No such column".into()),
+        findings: Vec::new(),
+        counts: Reconciled::default(),
+        ..row.clone()
+    };
+    vec![given_up, row]
+}
+
 pub(super) fn overview() -> Overview {
     Overview {
         destinations: destinations(),
@@ -290,6 +340,7 @@ fn every_page_renders_and_names_itself() {
         ("sources", super::sources::view(&frame("Sources"), &sources())),
         ("source", super::sources::one_view(&frame("Source stripe"), "stripe", &drift())),
         ("rejected", super::rejected::view(&frame("Rejected"), &rejected(), &[])),
+        ("reconciling", super::reconciliations::view(&frame("Reconciling salesforce"), &reconciliations())),
         ("replay", super::replays::view(&frame("Bulk replay"), &replay())),
         ("login", super::login::view("/", true)),
     ];

@@ -49,7 +49,7 @@ impl Source {
             let names: &[&str] = match field {
                 Field::Attribute(name) => &[name.as_str()],
                 Field::FullName => &["first_name", "last_name"],
-                Field::ExternalId | Field::Email | Field::Phone | Field::Domain | Field::Of(..) => &[],
+                Field::ExternalId | Field::Email | Field::Phone | Field::Domain | Field::Of(_, _) => &[],
             };
             for name in names {
                 let first = !all.contains_key(*name);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::settle::remember;
 use super::{Found, Present, believe};
 use crate::destination::Policy;
+use crate::quota::Lane;
 use crate::record::{CRM_KEY, Record, State};
 use crate::{CallId, Failure, IdGenerator, Reason, Time};
 
@@ -169,6 +170,12 @@ fn was_there(record: &Record) -> bool {
     (record.crm_id.is_some() || record.pushed > 0) && record.body.fields.0.values().any(|held| !held.value.is_null())
 }
 
+/// Nobody waits for a repair: it goes behind everything else, until an event of the record comes.
+fn again(record: &mut Record, now: Time) {
+    record.due(now);
+    record.lane = Lane::CatchUp;
+}
+
 fn missing(done: &mut Reconciled, reconciling: &Reconciling<'_>) {
     let record = &mut done.record;
     if !was_there(record) {
@@ -184,7 +191,7 @@ fn missing(done: &mut Reconciled, reconciling: &Reconciling<'_>) {
     record.body.missing = held.map(|(field, _)| field.clone()).collect();
     (record.crm_id, record.adopted, done.changed) = (None, false, true);
     if reconciling.repair == Repair::All && reconciling.creates {
-        record.due(reconciling.now);
+        again(record, reconciling.now);
         done.repaired = true;
     }
 }
@@ -195,7 +202,7 @@ fn held(done: &mut Reconciled, present: &Present, sent: &Sent, reconciling: &Rec
         return;
     }
     let before = done.record.clone();
-    let mut again = false;
+    let mut to_write = false;
     for (field, value) in &present.fields {
         let judged = judge(&before, field, value, present.modified_at, sent.get(field).map_or(&[], Vec::as_slice), reconciling.equal);
         let push = match judged {
@@ -211,7 +218,7 @@ fn held(done: &mut Reconciled, present: &Present, sent: &Sent, reconciling: &Rec
         };
         if push {
             done.record.body.missing.insert(field.clone());
-            again = true;
+            to_write = true;
         } else {
             believe(&mut done.record, field, value, present.modified_at, reconciling.policy);
         }
@@ -227,8 +234,8 @@ fn held(done: &mut Reconciled, present: &Present, sent: &Sent, reconciling: &Rec
     }
     done.record.crm_id = Some(present.crm_id.clone());
     done.record.adopted = true;
-    if again {
-        done.record.due(reconciling.now);
+    if to_write {
+        again(&mut done.record, reconciling.now);
     }
     done.changed = done.record != before;
     done.repaired = !done.fields.is_empty();

@@ -165,6 +165,8 @@ pub enum Filled<'p> {
     Word,
     /// When it happened.
     Moment,
+    /// The record that this one belongs to.
+    Parent,
     /// This very value.
     Constant(&'p Value),
 }
@@ -252,7 +254,7 @@ impl ObjectPlan {
 
     /// What each CRM field is filled with, without the key's.
     pub fn fillings(&self) -> impl Iterator<Item = (&str, Filled<'_>)> {
-        self.fields.iter().map(|(field, filling)| {
+        let own = self.fields.iter().map(|(field, filling)| {
             let filled = match filling {
                 Filling::Identity(kind) | Filling::Other(_, kind) => Filled::Identity(kind.as_str()),
                 Filling::Attribute(name) => Filled::Attribute(name),
@@ -261,7 +263,8 @@ impl ObjectPlan {
                 Filling::Constant(value) => Filled::Constant(value),
             };
             (field.as_str(), filled)
-        })
+        });
+        own.chain(self.parents.iter().filter_map(|parent| Some((parent.field.as_deref()?, Filled::Parent))))
     }
 
     /// Every CRM field that some event can set, without the key's.

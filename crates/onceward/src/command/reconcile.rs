@@ -117,8 +117,10 @@ fn told(row: &Value) -> String {
         text.push_str(&format!(", {} {what}", number(row, name)));
     }
     text.push_str(".\n");
-    if word(row, "/state") != "done" {
-        text.push_str(&format!("Given up: {}\n", word(row, "/note")));
+    match (word(row, "/state").as_str(), word(row, "/note").as_str()) {
+        ("done", "-") => {}
+        ("done", note) => text.push_str(&format!("Not looked at: {note}\n")),
+        (_, note) => text.push_str(&format!("Given up: {note}\n")),
     }
     let findings = list(row, "/findings");
     if !findings.is_empty() {

@@ -15,10 +15,10 @@ use super::secret::{SecretRef, TextRef};
 use super::tree::Step;
 use super::{Destination, read, rest, section};
 
-/// With a larger reserve, replays and catching up would hardly ever go.
-const RESERVE_MAX: u8 = 90;
 /// The most records that a scheduled run looks at.
 const SAMPLE_MAX: u64 = 1_000_000;
+/// With a larger reserve, replays and catching up would hardly ever go.
+const RESERVE_MAX: u8 = 90;
 
 /// Every destination by name; `None` where something was wrong with it.
 pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {

@@ -202,6 +202,19 @@ pub struct Account<'a> {
     pub read_batch: usize,
     /// Whether the CRM considers two values of a field equal.
     pub equal: &'a (dyn Fn(&str, &Value, &Value) -> bool + Send + Sync),
+    /// Whether records of an object can be looked up there.
+    pub reads: &'a (dyn Fn(&str) -> bool + Send + Sync),
+}
+
+impl Account<'_> {
+    /// How a run of an object ends that has nothing to look at, and why.
+    pub(super) fn without_look(&self, object: &str) -> Option<(ReconciliationState, &'static str)> {
+        if self.routes.object(self.destination, object).is_none() {
+            return Some((ReconciliationState::GivenUp, "unconfigured: the configuration no longer has this object"));
+        }
+        (!(self.reads)(object))
+            .then_some((ReconciliationState::Done, "unreadable: this CRM does not let records of this object be looked up"))
+    }
 }
 
 /// A record as a claim of a look sees it.

@@ -109,7 +109,7 @@ fn each_difference_has_its_cause_and_each_cause_its_end() {
             let city_of = &done.record.body.fields.0["City"];
             if again {
                 assert_eq!(done.record.body.missing, BTreeSet::from(["City".to_owned()]), "{what}, {repair:?}");
-                assert_eq!((done.record.state, done.record.wake_at), (State::Due, Some(now())), "{what}");
+                assert_eq!((done.record.state, done.record.wake_at, done.record.lane), (State::Due, Some(now()), Lane::CatchUp), "{what}");
                 assert_eq!(city_of, &held("Bern", "k1"), "{what}: what we believe stays");
             } else {
                 let modified_at = modified_ago.map_or(Time::default(), |ago| now() - ago);

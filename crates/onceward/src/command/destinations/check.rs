@@ -168,10 +168,15 @@ fn key_field(ours: &Ours<'_>, description: &Description, tell: &mut impl FnMut(S
 
 /// Why a value of ours is of no kind that the field takes.
 fn unfit(name: &str, filling: &Filled<'_>, field: &FieldDescription, yields: &BTreeMap<String, Yields>) -> Option<String> {
+    if *filling == Filled::Parent {
+        let fits = matches!(field.kind, FieldKind::Reference | FieldKind::Other(_));
+        return (!fits).then(|| format!("`{name}` takes {}, and is given the record that this one belongs to", word(&field.kind)));
+    }
     if let (Filled::Constant(value), FieldKind::Choice { options, open: false, .. }) = (filling, &field.kind) {
         return unlisted(name, value, options);
     }
     let kinds: BTreeSet<Yielded> = match filling {
+        Filled::Parent => BTreeSet::new(),
         Filled::Identity(_) | Filled::Word => [Yielded::Text].into(),
         Filled::Moment => [Yielded::Moment].into(),
         Filled::Constant(Value::Bool(_)) => [Yielded::Boolean].into(),
@@ -229,6 +234,7 @@ fn narrow(name: &str, filling: &Filled<'_>, field: &FieldDescription, yields: &B
         Filled::Attribute(attribute) => yields.get(*attribute)?.longest?,
         Filled::Constant(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))
         | Filled::Identity(_)
+        | Filled::Parent
         | Filled::Word => return None,
     };
     (longest > most).then(|| format!("`{name}` holds {most} characters, and may be given {longest}"))
