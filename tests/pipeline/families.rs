@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Onceward, SOON, Sent, Setup, Source, until};
+use harness::{Onceward, SOON, Sent, Setup, Source};
 use serde_json::{Value, json};
 
 const SHOP: &str = r#"
@@ -208,7 +208,8 @@ async fn what_was_deleted_does_not_come_back_with_what_is_older() {
     told(&onceward, sold("e4", "2026-11-01T13:00:00Z", "b1", example, "d1")).await;
     let back =
         async || records(&onceward, "hubspot", "contacts").await.len() == 1 && records(&onceward, "salesforce", "Contact").await.len() == 1;
-    until(SOON, "the newer one makes both anew", back).await;
+    onceward.until_idle(SOON).await;
+    assert!(back().await, "the newer one makes both anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,7 +94,7 @@ impl Agiled {
 fn idempotency_key(batch: &WriteBatch, record: &WriteRecord, method: &Method, body: &Body) -> String {
     let bytes = match body {
         Body::Json(value) => value.to_string(),
-        Body::None | Body::Form(_) => String::new(),
+        Body::None | Body::Form(_) | Body::Raw { .. } => String::new(),
     };
     let parts = [method.as_str(), &batch.object, &record.key, record.crm_id.as_deref().unwrap_or_default(), &bytes];
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);

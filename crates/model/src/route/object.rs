@@ -161,7 +161,7 @@ pub enum Filled<'p> {
     Identity(&'static str),
     /// An attribute of the canonical event.
     Attribute(&'p str),
-    /// The source's name, or the event's type.
+    /// A text of ours: the source's name, the event's type, a person's whole name.
     Word,
     /// When it happened.
     Moment,
@@ -258,7 +258,7 @@ impl ObjectPlan {
             let filled = match filling {
                 Filling::Identity(kind) | Filling::Other(_, kind) => Filled::Identity(kind.as_str()),
                 Filling::Attribute(name) => Filled::Attribute(name),
-                Filling::Source | Filling::EventType => Filled::Word,
+                Filling::Source | Filling::EventType | Filling::Name { .. } => Filled::Word,
                 Filling::OccurredAt => Filled::Moment,
                 Filling::Constant(value) => Filled::Constant(value),
             };

@@ -136,7 +136,9 @@ fn a_deletion_is_ignored_unless_the_route_says_more() {
     assert_eq!(fields(routes("on_delete = { Status = \"Gone\" }"), &deleted), json!({"Status": "Gone"}));
     let updated = event("customer.updated", json!({}));
     assert_eq!(fields(routes("on_delete = { Status = \"Gone\" }"), &updated), json!({"Company": "Example Ltd", "FirstName": "Ada"}));
-    assert!(toml::from_str::<RouteDef>("to = \"sf\"\nobject = \"Lead\"\non_delete = \"delete\"").is_err());
+    let deletes: RouteDef = toml::from_str("to = \"sf\"\nobject = \"Lead\"\non_delete = \"delete\"").unwrap();
+    assert_eq!(deletes.on_delete, OnDelete::Delete);
+    assert!(toml::from_str::<RouteDef>("to = \"sf\"\nobject = \"Lead\"\non_delete = \"remove\"").is_err());
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub(crate) struct Request {
     pub headers: Vec<(String, String)>,
     pub body: String,
     /// For the token endpoint, and never written down.
-        #[serde(skip)]
+    #[serde(skip)]
     pub authorization: Option<String>,
 }
 
@@ -172,7 +172,7 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It asks for a token.
-        Token,
+    Token,
     /// It changes nothing, or does not read.
     Look,
     /// It changes records.

@@ -26,7 +26,7 @@ fn reply(status: u16, body: &Value) -> Reply {
 fn body(request: &Request) -> Value {
     match &request.body {
         Body::Json(body) => body.clone(),
-        Body::None | Body::Form(_) => Value::Null,
+        Body::None | Body::Form(_) | Body::Raw { .. } => Value::Null,
     }
 }
 
