@@ -58,7 +58,7 @@ impl Store {
             open.extend(tx.open_deliveries(&ids, 1).await?.into_iter().map(|row| row.record));
         }
         let mut state = hold(&mut tx, account.destination).await?;
-        let held = tx.open_reconciliations(account.destination).await?.into_iter();
+        let held = tx.open_reconciliations(account.destination).await?;
         let Some(mut row) = held.into_iter().find(|row| row.id == look.row.id && row.fence == look.row.fence) else {
             return Ok(Noted::default());
         };

@@ -81,14 +81,16 @@ fn a_record_that_the_crm_holds_as_we_believe_is_equal_and_left_alone() {
     }
 }
 
+/// What the CRM holds, when it was changed there, what was sent; the cause; whether it is written again under `ours` and under `all`.
+type Row<'a> = (&'a str, &'a str, Option<Duration>, &'a Sent, Cause, bool, bool);
+
 #[test]
 fn each_difference_has_its_cause_and_each_cause_its_end() {
     let day = HOUR * 24;
     let once = sent(&[("Bern", day)]);
     let before = sent(&[("Basel", day), ("Bern", HOUR)]);
     let twice = sent(&[("Bern", day), ("Bern", HOUR)]);
-    // What the CRM holds, when it was changed there, what was sent; the cause; whether it is written again under `ours` and under `all`.
-    let rows: [(&str, &str, Option<Duration>, &Sent, Cause, bool, bool); 9] = [
+    let rows: [Row<'_>; 9] = [
         ("a person's edit", "Genf", Some(HOUR), &once, Cause::Edited, false, true),
         ("a value that we sent earlier", "Basel", Some(HOUR), &before, Cause::Ours, true, true),
         ("nobody touched it since before our write", "Genf", Some(day * 2), &once, Cause::Ours, true, true),
