@@ -111,6 +111,18 @@ promises! {
         a_delivery_that_kills_its_worker_is_taken_out_and_its_neighbours_go_on
         a_few_crashes_take_nobody_out
     }
+    reconcile {
+        a_run_tells_what_differs_and_by_whose_doing_and_changes_nothing
+        what_is_ours_is_written_again_and_what_others_wrote_is_believed_and_then_all_is_equal
+        where_everything_is_put_right_edits_are_undone_and_what_is_missing_is_created
+        several_under_one_key_become_one_dead_letter_until_a_person_has_looked
+        a_record_that_is_worked_on_is_busy_also_when_that_began_during_the_look
+        a_look_whose_worker_died_is_made_again_and_counted_once
+        a_look_is_paid_for_and_stands_back_behind_what_is_due
+        a_sample_goes_on_where_the_last_one_ended_and_begins_anew_at_the_end
+        what_the_crm_does_not_show_is_halved_waited_for_or_told
+        a_schedule_begins_one_run_of_an_object_however_many_ask
+    }
     refuse {
         a_refused_field_fails_the_delivery_whose_word_it_is
         a_refusal_that_names_nobody_is_tried_one_by_one

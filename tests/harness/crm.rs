@@ -57,6 +57,11 @@ impl Crm {
         self.records("hubspot", "contacts").await
     }
 
+    /// Every Salesforce contact that is there.
+    pub async fn contacts_of_salesforce(&self) -> Vec<Record> {
+        self.records("salesforce", "Contact").await
+    }
+
     async fn records(&self, crm: &str, object: &str) -> Vec<Record> {
         let rows = self.get(&format!("/records?crm={crm}&object={object}")).await;
         let rows = rows.as_array().unwrap().iter().filter(|row| row["deleted"] == false);

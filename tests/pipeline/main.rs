@@ -3,6 +3,7 @@
 mod bad_inputs;
 mod bad_meaning;
 mod catch_up;
+mod checking;
 mod commands;
 mod dead_letters;
 mod exactness;
@@ -11,6 +12,7 @@ mod first_light;
 mod hubspot;
 mod outages;
 mod power_cuts;
+mod reconcile;
 mod rejected;
 mod secrecy;
 mod sources;

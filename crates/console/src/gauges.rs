@@ -112,6 +112,9 @@ fn set(now: Time, found: &Gauges) {
     for (destination, at_once) in &found.concurrency {
         gauge!("onceward_destination_concurrency", "destination" => destination.clone()).set(f64::from(*at_once));
     }
+    for (destination, at) in &found.reconciled {
+        gauge!("onceward_reconcile_last_timestamp_seconds", "destination" => destination.clone()).set(at.0 as f64 / 1e6);
+    }
     for (source, at) in &found.sources {
         gauge!("onceward_source_last_event_timestamp_seconds", "source" => source.clone()).set(at.0 as f64 / 1e6);
     }

@@ -91,6 +91,8 @@ ids! {
     ReplayId = "rpl_";
     /// One run of catching up with a vendor.
     CatchUpId = "cup_";
+    /// One run of reconciling an object with its CRM.
+    ReconciliationId = "rcn_";
 }
 
 /// Hands out ids that rise with time and are unique in the ledger.

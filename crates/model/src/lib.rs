@@ -34,6 +34,6 @@ pub mod wakeup;
 
 pub use event::{Event, Identifier, Identity, Reading};
 pub use failure::{Class, Failure, Reason, Scope};
-pub use id::{CallId, CatchUpId, DeliveryId, EventId, IdGenerator, RawEventId, RecordId, RejectedId, ReplayId};
+pub use id::{CallId, CatchUpId, DeliveryId, EventId, IdGenerator, RawEventId, ReconciliationId, RecordId, RejectedId, ReplayId};
 pub use received::Received;
 pub use time::Time;

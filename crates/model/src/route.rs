@@ -17,7 +17,7 @@ use crate::source::Problem;
 use crate::time::parse_span;
 use crate::{Event, Identifier};
 
-pub use object::{FieldDef, KeyDef, Kind, ObjectDef, ObjectPlan, Parent, ParentDef};
+pub use object::{FieldDef, Filled, KeyDef, Kind, ObjectDef, ObjectPlan, Parent, ParentDef};
 
 /// What an event's type ends with if it tells of a deletion.
 const DELETED: &str = ".deleted";
@@ -223,6 +223,20 @@ impl Routes {
         self.destinations
             .iter()
             .flat_map(|(destination, objects)| objects.keys().map(move |object| (destination.as_str(), object.as_str())))
+    }
+
+    /// Whether some route brings events of a source to an object of a destination.
+    pub fn leads(&self, source: &str, destination: &str, object: &str) -> bool {
+        self.routes.iter().any(|route| route.to == destination && route.object == object && fits(&route.source, source))
+    }
+
+    /// Whether some route creates records of this object.
+    pub fn creates(&self, destination: &str, object: &str) -> bool {
+        let creates = |mode: Mode| match mode {
+            Mode::Upsert | Mode::CreateOnly => true,
+            Mode::UpdateOnly | Mode::Delete => false,
+        };
+        self.routes.iter().any(|route| route.to == destination && route.object == object && creates(route.mode))
     }
 
     /// After how long the owner of such an event's delivery is to be told that it has not ended; `None`: not at all.

@@ -3,6 +3,7 @@
 //! Shapes, categories and limits follow the vendor's API description of CRM objects v3, its error and usage guidelines, and answers that were
 //! recorded where the two say nothing.
 
+mod own;
 mod portal;
 mod properties;
 
@@ -126,9 +127,32 @@ pub(crate) enum What {
 /// A call that changes nothing.
 #[derive(Debug)]
 pub(crate) enum Look {
-    Read { object: String, by: Option<String>, properties: Vec<String>, ids: Vec<String>, single: bool },
-    List { object: String, limit: usize },
+    Read {
+        object: String,
+        by: Option<String>,
+        properties: Vec<String>,
+        ids: Vec<String>,
+        single: bool,
+    },
+    List {
+        object: String,
+        limit: usize,
+    },
     Account,
+    Properties {
+        object: String,
+        name: Option<String>,
+    },
+    /// No record's business either.
+    MakeProperty {
+        object: String,
+        new: own::New,
+    },
+    ChangeProperty {
+        object: String,
+        name: String,
+        change: own::Change,
+    },
 }
 
 /// What a write does to the records it names.
@@ -196,6 +220,7 @@ pub(crate) fn read(request: &HttpRequest<'_>) -> Ask {
     let what = match segments.as_slice() {
         ["account-info", "v3", "details"] if request.method == "GET" => Ok(What::Look(Look::Account)),
         ["crm", "v3", "objects", object, rest @ ..] => read_call(request, object, rest, query),
+        ["crm", "v3", "properties", object, rest @ ..] => read_properties(request, object, rest).map(What::Look),
         ["crm", "objects", "2026-03" | "2026-09", object, rest @ ..] => read_call(request, object, rest, query),
         _ => Err(not_found()),
     };
@@ -256,6 +281,21 @@ fn read_call(request: &HttpRequest<'_>, object: &str, rest: &[&str], query: &str
         (_, ["batch", "upsert" | "update" | "create" | "archive" | "read"] | [] | [_]) => {
             Err(Refusal::new(405, "", format!("Method {} is not allowed here", request.method)))
         }
+        _ => Err(not_found()),
+    }
+}
+
+fn read_properties(request: &HttpRequest<'_>, object: &str, rest: &[&str]) -> Result<Look, Refusal> {
+    if properties::object(object).is_none() {
+        return Err(Refusal::new(400, "VALIDATION_ERROR", format!("Unable to infer object type from: {object}")));
+    }
+    let object = object.to_owned();
+    match (request.method, rest) {
+        ("GET", []) => Ok(Look::Properties { object, name: None }),
+        ("GET", [name]) => Ok(Look::Properties { object, name: Some((*name).to_owned()) }),
+        ("POST", []) => Ok(Look::MakeProperty { object, new: body_of(request)? }),
+        ("PATCH", [name]) => Ok(Look::ChangeProperty { object, name: (*name).to_owned(), change: body_of(request)? }),
+        (_, [] | [_]) => Err(Refusal::new(405, "", format!("Method {} is not allowed here", request.method))),
         _ => Err(not_found()),
     }
 }

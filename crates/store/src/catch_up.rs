@@ -377,7 +377,7 @@ fn fresh(id: CatchUpId, now: Time, actor: &str, reason: &str, new: &NewCatchUp) 
 }
 
 /// The source's state as a destination, locked: whoever else changes a run of this source waits for it.
-async fn hold(tx: &mut Tx, destination: &str) -> Result<Destination, Error> {
+pub(crate) async fn hold(tx: &mut Tx, destination: &str) -> Result<Destination, Error> {
     if let Some(state) = tx.hold_destination(destination).await? {
         return Ok(state);
     }

@@ -27,6 +27,7 @@ pub mod memory;
 mod migration;
 mod people;
 mod postgres;
+mod reconcile;
 mod rejected;
 pub mod rows;
 mod sqlite;
@@ -48,6 +49,9 @@ pub use drift::DriftRow;
 pub use error::Error;
 pub use intake::Scratch;
 pub use people::audit_hash;
+pub use reconcile::{
+    Account, AskedReconciliation, Finding, Look, NewReconciliation, Noted, Reconciled, ReconciliationRow, ReconciliationState,
+};
 pub use types::*;
 pub use work::{Advanced, Call, Ended, Enriching, Entry, Finished, Kind, Work};
 

@@ -2,6 +2,7 @@
 //! statement of the same name on SQLite, and as short as it can be read.
 
 mod catch_up;
+mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use model::drift::Learned;
 use model::event::Warning;
 use model::quota::Lane;
 use model::record::State;
-use model::{CallId, CatchUpId, DeliveryId, EventId, RecordId, RejectedId, Time};
+use model::{CallId, CatchUpId, DeliveryId, EventId, ReconciliationId, RecordId, RejectedId, Time};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
+use crate::reconcile::ReconciliationRow;
 use crate::rows::{
     AliasKey, CallRow, DeadLetter, Delivery, DeliveryState, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow,
     Whereabouts, Whole, hash,
@@ -52,6 +54,8 @@ pub struct Tables {
     pub audit: Vec<AuditEntry>,
     /// By id.
     pub catch_ups: BTreeMap<CatchUpId, CatchUpRow>,
+    /// By id.
+    pub reconciliations: BTreeMap<ReconciliationId, ReconciliationRow>,
     /// By source and event type.
     pub drift: BTreeMap<(String, String), Learned>,
     event_keys: BTreeMap<(String, [u8; 16]), EventId>,

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::catch_up::CatchUpRow;
+use crate::reconcile::{ReconciliationRow, Sights};
 use crate::rows::{
     AliasKey, CallRow, DeadLetter, Delivery, EndRow, Event, KnownEvent, OpenRow, RawEvent, RecordEntry, ResultRow, Whereabouts, Whole,
 };
@@ -109,6 +110,12 @@ on_each! {
     fn put_catch_up(&mut self, held: &CatchUpRow) -> ();
     fn last_catch_up(&mut self, source: &str) -> (Option<Time>, Option<Time>);
     fn count_correlated(&mut self, correlation: &str) -> u64;
+    fn insert_reconciliation(&mut self, new: &ReconciliationRow) -> ();
+    fn open_reconciliations(&mut self, destination: &str) -> Vec<ReconciliationRow>;
+    fn put_reconciliation(&mut self, held: &ReconciliationRow) -> ();
+    fn last_reconciliation(&mut self, destination: &str, object: &str) -> (Option<Time>, RecordId);
+    fn sights(&mut self, destination: &str, object: &str, after: RecordId, up_to: RecordId, limit: u32) -> Sights;
+    fn last_succeeded(&mut self, records: &BTreeSet<RecordId>) -> Vec<DeliveryId>;
     fn look_at_open(&mut self, destination: &str, after: DeliveryId, limit: u32) -> Looked;
 }
 

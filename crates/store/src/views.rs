@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod find;
 pub(crate) mod numbers;
 pub(crate) mod overdue;
+pub(crate) mod reconcile;
 pub(crate) mod rejected;
 pub(crate) mod retention;
 pub(crate) mod trace;

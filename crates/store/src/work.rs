@@ -3,7 +3,7 @@
 mod agree;
 mod enrich;
 mod family;
-mod settle;
+pub(crate) mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -80,6 +80,8 @@ pub enum Kind {
     Push,
     /// Read an object of a source's.
     Fetch,
+    /// Read what is believed to be known.
+    Reconcile,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Push => "push",
             Self::Fetch => "fetch",
+            Self::Reconcile => "reconcile",
         }
     }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connect::vendor::{Answer, Fetched, Vendor};
-use connect::{Client, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
+use connect::{Client, Level, ReadBatch, Report, Sought, WriteBatch, WriteRecord};
 use model::destination::Policy;
 use model::protocol::{Found, Repeat, Step, gone};
 use model::quota::Usage;
 use model::route::{ObjectPlan, Routes};
 use model::source::Source;
 use model::{Failure, Time};
+use serde_json::Value;
 use store::{Advanced, Call, Enriching, Finished, Kind, Store, Work};
 
 /// What this worker makes calls to.
@@ -39,6 +40,31 @@ pub enum To {
 }
 
 impl To {
+    /// What the CRM's connector can promise; nothing is written to a source.
+    pub(crate) fn level(&self) -> Option<Level> {
+        match self {
+            Self::Crm(client) => Some(client.connector().level()),
+            Self::Source { .. } => None,
+        }
+    }
+
+    /// The most records that a look may ask for.
+    pub(crate) fn read_batch(&self) -> usize {
+        match self {
+            Self::Crm(client) => client.connector().limits().read_batch,
+            Self::Source { .. } => 1,
+        }
+    }
+
+    /// Whether the CRM considers two values of a field equal.
+    pub(crate) fn equal(&self, field: &str, a: &Value, b: &Value) -> bool {
+        match self {
+            Self::Crm(client) => client.connector().equal(field, a, b),
+            // Nothing is written there, so nothing is ever compared.
+            Self::Source { .. } => a == b,
+        }
+    }
+
     /// The most records that a call may carry.
     fn group_limit(&self) -> usize {
         match self {
@@ -93,11 +119,7 @@ impl Engine {
             holder: &self.holder,
             group_limit: target.to.group_limit(),
             calls_max,
-            equal: &|field, a, b| match &target.to {
-                To::Crm(client) => client.connector().equal(field, a, b),
-                // Nothing is written there, so nothing is ever compared.
-                To::Source { .. } => a == b,
-            },
+            equal: &|field, a, b| target.to.equal(field, a, b),
             repeat: &|object, mode| match &target.to {
                 To::Crm(client) => client.connector().repeat(object, mode),
                 To::Source { .. } => Repeat::Keyed,
@@ -140,7 +162,7 @@ async fn ask_crm(client: &Client, object: &ObjectPlan, call: &Call, now: Time) -
             let batch = WriteBatch { records: batch.records.into_iter().take(fits).collect(), ..batch };
             taken(client.write(&batch, call.id, now).await, Found::Wrote)
         }
-        Kind::Adopt | Kind::Verify => {
+        Kind::Adopt | Kind::Verify | Kind::Reconcile => {
             let sought = |entry: &store::Entry| Sought { key: entry.key.clone(), crm_id: entry.crm_id.clone() };
             let records = call.entries.iter().map(sought).collect();
             let fields = object.field_names().map(str::to_owned).collect();

@@ -8,8 +8,10 @@ pub mod catch_up;
 mod engine;
 mod metrics;
 mod overdue;
+pub mod reconcile;
 mod run;
 
 pub use catch_up::CatchUp;
 pub use engine::{Engine, Target, To};
+pub use reconcile::Reconcile;
 pub use run::{Settings, run};

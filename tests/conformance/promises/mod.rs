@@ -9,5 +9,6 @@ pub mod family;
 pub mod pace;
 pub mod people;
 pub mod quota;
+pub mod reconcile;
 pub mod refuse;
 pub mod remove;

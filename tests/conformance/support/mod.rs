@@ -240,6 +240,13 @@ pub fn families() -> Routes {
 
 /// Two objects that differ only in whether present values are read first, and one that is found by domain alone.
 pub fn routes() -> Routes {
+    routes_of(&[])
+}
+
+/// The same, with routes that bring everything to these.
+pub fn routes_of(targets: &[(&str, &str)]) -> Routes {
+    let route = |(to, object): &(&str, &str)| serde_json::from_value(json!({ "to": to, "object": object })).unwrap();
+    let defs: Vec<_> = targets.iter().map(route).collect();
     let person = |adopt: &str| {
         json!({ "key": { "field": "Key__c" }, "match": ["external_id", "email"], "adopt": adopt,
             "fields": { "Email": "email", "Phone": "phone_e164", "FirstName": "first_name", "Company": "company", "City": "city" } })
@@ -252,5 +259,5 @@ pub fn routes() -> Routes {
             .into()
     };
     let destinations: BTreeMap<_, _> = DESTINATIONS.map(|name| (name.to_owned(), people())).into();
-    Routes::compile(&[], &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
+    Routes::compile(&defs, &BTreeSet::from(SOURCES.map(str::to_owned)), destinations).unwrap()
 }

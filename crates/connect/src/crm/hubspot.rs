@@ -5,6 +5,7 @@
 //! supports no partial upserts.
 
 mod answer;
+mod describe;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,10 @@ use serde_json::{Map, Value, json};
 use self::refusal::{Call, refused};
 use super::refusal::garbage;
 use crate::connector::last;
+use crate::wire::encode;
 use crate::{
-    AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup, Statement,
-    Usage, WriteBatch, WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup,
+    Statement, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The path family that every account has; dated ones such as `2026-09` stand beside it.
@@ -191,6 +193,14 @@ impl Connector for Hubspot {
     }
 
     /// A property with unique value, which can only be had when it is made (crm-apis.md 3.3).
+    fn describe(&self, object: &str) -> Vec<Request> {
+        vec![accepting(Request::new(Method::GET, format!("/crm/v3/properties/{}", encode(object)), Body::None))]
+    }
+
+    fn described(&self, object: &str, replies: &[Reply]) -> Result<Description, Failure> {
+        describe::described(object, replies)
+    }
+
     fn setup(&self, object: &str, key_field: &str) -> Setup {
         let group = match object {
             "contacts" => "contactinformation",

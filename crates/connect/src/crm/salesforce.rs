@@ -3,6 +3,7 @@
 //! Level B: upsert by external id, and SOQL reads what was written. Make the key field *External ID* and *Unique*, or
 //! two first writes at one moment can create two records.
 
+mod describe;
 mod refusal;
 mod soql;
 #[cfg(test)]
@@ -23,8 +24,8 @@ use crate::auth::is_token;
 use crate::connector::last;
 use crate::wire::encode;
 use crate::{
-    AuthKind, Body, Connector, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings, SettingsError, Setup,
-    Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings, SettingsError,
+    Setup, Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation's examples.
@@ -232,12 +233,26 @@ impl Connector for Salesforce {
         Some("/services/oauth2/token".to_owned())
     }
 
+    fn describe(&self, object: &str) -> Vec<Request> {
+        vec![self.request(Method::GET, &format!("/sobjects/{}/describe", encode(object)), Body::None)]
+    }
+
+    fn described(&self, _object: &str, replies: &[Reply]) -> Result<Description, Failure> {
+        describe::described(replies)
+    }
+
     fn setup(&self, object: &str, key_field: &str) -> Setup {
         let label = key_field.trim_end_matches("__c").replace('_', " ");
         Setup::Instructions(format!(
             "In Salesforce: Setup, Object Manager, {object}, Fields & Relationships, New, Text, length 255, label `{label}`, field name `{}`; \
-             tick `Unique` (case-insensitive) and `External ID`; make it visible to the integration user's permission set.",
-            key_field.trim_end_matches("__c")
+             tick `Unique` (case-insensitive) and `External ID`; make it visible to the integration user's permission set.\n\
+             Or by the Tooling API, as somebody who may customize the application:\n\
+             POST {}/tooling/sobjects/CustomField\n\
+             {}",
+            key_field.trim_end_matches("__c"),
+            self.root,
+            json!({ "FullName": format!("{object}.{key_field}"), "Metadata": { "label": label, "type": "Text", "length": 255, "unique": true,
+                "caseSensitive": false, "externalId": true } })
         ))
     }
 

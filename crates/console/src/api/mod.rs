@@ -3,6 +3,7 @@
 mod catch_up;
 pub(crate) mod openapi;
 pub(crate) mod read;
+mod reconcile;
 pub(crate) mod sources;
 pub(crate) mod write;
 
@@ -38,6 +39,8 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/sources/{name}/rejected/retry", post(sources::retry))
         .route("/sources/{name}/catch-up", get(catch_up::of_source).post(catch_up::begin))
         .route("/catch-ups/{id}", get(catch_up::one))
+        .route("/reconciliations", get(reconcile::list).post(reconcile::begin))
+        .route("/reconciliations/{id}", get(reconcile::one))
         .route("/audit", get(read::audit))
         .route("/rejected", get(read::rejected))
         .route("/openapi.json", get(openapi::document))

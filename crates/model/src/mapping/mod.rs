@@ -28,6 +28,7 @@ mod shape;
 mod sought;
 #[cfg(test)]
 pub(crate) mod tests;
+mod yields;
 
 pub use batch::ENTRIES_MAX;
 pub(crate) use compile::Mapping;
@@ -35,6 +36,7 @@ pub use document::NODES_MAX;
 pub use fetched::Refused;
 pub use key::KEY_BYTES_MAX;
 pub use read::ReadContext;
+pub use yields::{Yielded, Yields};
 
 /// The idempotency key of an event that its vendor knows by this id: for finding it again.
 pub fn key_of(source: &str, event_type: &str, id: &str) -> String {

@@ -7,6 +7,7 @@
 mod family;
 mod fetch;
 mod plan;
+pub mod reconcile;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use crate::destination::{Adopt, Policy};
 use crate::event::{Mode, Warning};
-use crate::record::{Fields, Merge, Record, Stamp, State};
+use crate::record::{CRM_KEY, Fields, Held, Merge, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, EventId, Reason, Time};
 
 pub use family::{Family, Kin, Standing, family};
@@ -276,6 +277,13 @@ fn after_end(record: &mut Record, folded: usize, now: Time) {
         Some(doubt) => wait(record, State::Verifying, doubt.verify_after.max(now)),
         None => rest(record),
     }
+}
+
+/// Somebody else's value is believed from now on, as the CRM's own word.
+fn believe(record: &mut Record, field: &str, value: &Value, modified_at: Option<Time>, policy: &Policy) {
+    let stamp = Stamp { trust: policy.crm_trust, occurred_at: modified_at.unwrap_or_default(), key: CRM_KEY.into() };
+    record.body.missing.remove(field);
+    record.body.fields.0.insert(field.to_owned(), Held { value: value.clone(), stamp });
 }
 
 fn dead(reason: Reason, class: Option<Class>, message: String, attempts: u32) -> Ending {

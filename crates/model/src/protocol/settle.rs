@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, dead, fetch, rest, wait};
+use super::{
+    Claim, Ending, Found, Outcome, Present, Push, Settled, Settling, Share, Step, Written, after_end, believe, dead, fetch, rest, wait,
+};
 use crate::destination::OnAuthFailure;
 use crate::event::Mode;
 use crate::failure::DeadState;
-use crate::record::{CALLS_REMEMBERED, CRM_KEY, Held, Record, Stamp, State};
+use crate::record::{CALLS_REMEMBERED, Held, Record, Stamp, State};
 use crate::{CallId, Class, DeliveryId, Failure, Reason, Scope, Time};
 
 /// Conflicts in a row after which a person looks.
@@ -80,7 +82,7 @@ fn settle_late(settled: &mut Settled, claim: &Claim, result: &Result<Found, Fail
     }
 }
 
-fn remember(record: &mut Record, call: CallId) {
+pub(super) fn remember(record: &mut Record, call: CallId) {
     record.body.calls.push(call);
     let excess = record.body.calls.len().saturating_sub(CALLS_REMEMBERED);
     record.body.calls.drain(..excess);
@@ -144,7 +146,6 @@ fn compare(record: &mut Record, present: Option<&Present>, settling: &Settling<'
         record.body.missing = held.map(|(field, _)| field.clone()).collect();
         return;
     };
-    let occurred_at = present.modified_at.unwrap_or_default();
     for (field, value) in &present.fields {
         let ours = record.body.fields.0.get(field);
         if (settling.equal)(field, ours.map_or(&Value::Null, |held| &held.value), value) {
@@ -159,9 +160,7 @@ fn compare(record: &mut Record, present: Option<&Present>, settling: &Settling<'
                 record.body.fields.0.insert(field.clone(), Held { value: value.clone(), stamp });
             }
         } else {
-            let stamp = Stamp { trust: settling.policy.crm_trust, occurred_at, key: CRM_KEY.into() };
-            record.body.missing.remove(field);
-            record.body.fields.0.insert(field.clone(), Held { value: value.clone(), stamp });
+            believe(record, field, value, present.modified_at, settling.policy);
         }
     }
 }

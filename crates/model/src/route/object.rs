@@ -154,6 +154,21 @@ enum Filling {
     Constant(Value),
 }
 
+/// What a CRM field is filled with, as far as its kind of value goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Filled<'p> {
+    /// An identifier: `email`, `phone_e164`, …
+    Identity(&'static str),
+    /// An attribute of the canonical event.
+    Attribute(&'p str),
+    /// The source's name, or the event's type.
+    Word,
+    /// When it happened.
+    Moment,
+    /// This very value.
+    Constant(&'p Value),
+}
+
 /// An object of a destination, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectPlan {
@@ -233,6 +248,20 @@ impl ObjectPlan {
     pub fn crm_fields(&self, event: &Event) -> BTreeMap<String, Value> {
         let value = |filling: &Filling| filling.value(event, self.whose.as_deref());
         self.fields.iter().filter_map(|(field, filling)| value(filling).map(|value| (field.clone(), value))).collect()
+    }
+
+    /// What each CRM field is filled with, without the key's.
+    pub fn fillings(&self) -> impl Iterator<Item = (&str, Filled<'_>)> {
+        self.fields.iter().map(|(field, filling)| {
+            let filled = match filling {
+                Filling::Identity(kind) | Filling::Other(_, kind) => Filled::Identity(kind.as_str()),
+                Filling::Attribute(name) => Filled::Attribute(name),
+                Filling::Source | Filling::EventType => Filled::Word,
+                Filling::OccurredAt => Filled::Moment,
+                Filling::Constant(value) => Filled::Constant(value),
+            };
+            (field.as_str(), filled)
+        })
     }
 
     /// Every CRM field that some event can set, without the key's.

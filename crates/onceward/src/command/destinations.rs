@@ -1,11 +1,16 @@
 //! `onceward destinations`
 
+mod check;
+mod setup;
+
 use clap::{Args, Subcommand};
+use connect::{Client, Level};
 use serde_json::{Value, json};
 
 use super::{Context, Refused};
 use crate::admin::{Admin, Ask};
 use crate::clock;
+use crate::configuration::Configuration;
 use crate::installation::Installation;
 use crate::shown::{list, moment, plain, table, word};
 
@@ -27,6 +32,10 @@ enum What {
     Pause(Reasoned),
     /// Send again, whatever stopped it.
     Resume(Reasoned),
+    /// Compare the configured fields with the CRM's own description of its objects, from here, with the configured credentials. Changes nothing.
+    Check(Objects),
+    /// Make the field of each object's key in the CRM where it is missing, or say how.
+    Setup(Setup),
     /// Ask the CRM, or the vendor behind `source:NAME`, from here, with the configured credentials, whether it is well. Changes nothing.
     Probe(One),
 }
@@ -35,6 +44,24 @@ enum What {
 struct One {
     /// The destination's name in the configuration.
     name: String,
+}
+
+#[derive(Args)]
+struct Objects {
+    /// The destination's name in the configuration.
+    name: String,
+    /// One of its objects; default: all of them.
+    #[arg(long)]
+    object: Option<String>,
+}
+
+#[derive(Args)]
+struct Setup {
+    #[command(flatten)]
+    objects: Objects,
+    /// Do it without asking.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Args)]
@@ -58,7 +85,13 @@ pub async fn run(context: &Context, asked: Destinations) -> Result<(), Refused> 
             let answer = Admin::find(context, &asked.ask).await?.get("/api/destinations", &[]).await?;
             let one = list(&answer, "/destinations").iter().find(|row| row.get("name").and_then(Value::as_str) == Some(&name));
             let one = one.ok_or_else(|| Refused::because(format!("there is no destination `{}`", plain(&name))))?;
-            context.say(one, &detail(one));
+            let promises = promises(context, &name);
+            let mut shown = one.clone();
+            if let (Some(promises), Some(members)) = (&promises, shown.as_object_mut()) {
+                members.insert("connector".to_owned(), promises.clone());
+            }
+            let told = promises.as_ref().map(promised).unwrap_or_default();
+            context.say(&shown, &(detail(one) + &told));
             Ok(())
         }
         What::Pause(Reasoned { name, reason }) => {
@@ -73,6 +106,8 @@ pub async fn run(context: &Context, asked: Destinations) -> Result<(), Refused> 
             context.say(&answer, &format!("{name} is resumed; its deliveries go on."));
             Ok(())
         }
+        What::Check(Objects { name, object }) => check::run(context, &name, object.as_deref()).await,
+        What::Setup(Setup { objects: Objects { name, object }, yes }) => setup::run(context, &name, object.as_deref(), yes).await,
         What::Probe(One { name }) => probe(context, &name).await,
     }
 }
@@ -85,6 +120,52 @@ fn path(name: &str, what: &str) -> Result<String, Refused> {
     } else {
         Err(Refused::because(format!("there is no destination `{}`", plain(name))))
     }
+}
+
+/// A client of a destination, and the objects that are asked about.
+fn chosen(configuration: &Configuration, name: &str, object: Option<&str>) -> Result<(Client, Vec<String>), Refused> {
+    let destination = configuration.destinations.get(name);
+    let destination = destination.ok_or_else(|| Refused::because(format!("there is no destination `{}`", plain(name))))?;
+    let known: Vec<String> = destination.objects.keys().cloned().collect();
+    let objects = match object {
+        None => known,
+        Some(object) if destination.objects.contains_key(object) => vec![object.to_owned()],
+        Some(object) => {
+            let known = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+            return Err(Refused::because(format!("{name} has no object `{}` in the configuration; there are {known}", plain(object))));
+        }
+    };
+    let client = Client::http(destination.settings.clone()).map_err(|error| Refused::because(error.to_string()))?;
+    Ok((client, objects))
+}
+
+/// What the destination's connector can promise, where its configuration is here.
+fn promises(context: &Context, name: &str) -> Option<Value> {
+    let installation = Installation::find(context).ok()?;
+    let destination = installation.configuration.destinations.get(name)?;
+    let client = Client::http(destination.settings.clone()).ok()?;
+    let (connector, limits) = (client.connector(), client.connector().limits());
+    let statement = connector.statement();
+    let (level, promise) = match connector.level() {
+        Level::A => ("A", "exact, by versions that the CRM keeps"),
+        Level::B => ("B", "exact, once a write whose outcome is unknown can no longer land"),
+        Level::C => ("C", "at least once: an unknown outcome is looked up or left to a person"),
+    };
+    Some(json!({
+        "kind": destination.settings.kind.as_str(), "level": level, "promise": promise, "records_per_write": limits.write_batch,
+        "records_per_read": limits.read_batch, "created_from_updated": statement.created_from_updated, "cannot": statement.cannot,
+    }))
+}
+
+fn promised(promises: &Value) -> String {
+    let lines = [
+        ("connector", word(promises, "/kind")),
+        ("promises", format!("level {}: {}", word(promises, "/level"), word(promises, "/promise"))),
+        ("records a call", format!("{} written, {} read", word(promises, "/records_per_write"), word(promises, "/records_per_read"))),
+        ("created is told", format!("by {}", word(promises, "/created_from_updated"))),
+        ("cannot", word(promises, "/cannot")),
+    ];
+    lines.iter().map(|(name, value)| format!("  {name:<16}{value}\n")).collect()
 }
 
 fn overview(rows: &[Value]) -> String {
@@ -113,7 +194,7 @@ fn detail(row: &Value) -> String {
         ("last error", word(row, "/last_error")),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| value != "-") {
-        text.push_str(&format!("  {name:<14}{value}\n"));
+        text.push_str(&format!("  {name:<16}{value}\n"));
     }
     text + &budgets(row)
 }

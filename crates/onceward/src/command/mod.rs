@@ -6,6 +6,7 @@ mod destinations;
 pub mod ledger;
 pub mod map;
 mod migrate;
+mod reconcile;
 mod rehearse;
 mod replay;
 mod sandbox;
@@ -73,8 +74,10 @@ enum Command {
     Replay(replay::Replay),
     /// Show presets and sources, make one, check what was refused again.
     Sources(sources::Sources),
-    /// Show destinations; pause, resume or probe them.
+    /// Show destinations; pause, resume, probe, check or set them up.
     Destinations(destinations::Destinations),
+    /// Compare what we believe with what the CRM holds, field by field, and put it right.
+    Reconcile(reconcile::Reconcile),
     /// Run a CRM that speaks the dialect of every kind of destination, with faults on request.
     Sandbox(sandbox::Sandbox),
     /// Send a burst of signed webhooks through the running pipeline into a sandbox, and compare what came of it.
@@ -222,6 +225,7 @@ async fn dispatch(context: &Context, up: up::Up, command: Option<Command>) -> Re
         Some(Command::Replay(replay)) => replay::run(context, replay).await,
         Some(Command::Sources(sources)) => sources::run(context, sources).await,
         Some(Command::Destinations(destinations)) => destinations::run(context, destinations).await,
+        Some(Command::Reconcile(reconcile)) => reconcile::run(context, reconcile).await,
         Some(Command::Sandbox(sandbox)) => sandbox::run(context, sandbox).await,
         Some(Command::Rehearse(rehearse)) => rehearse::run(context, *rehearse).await,
     }

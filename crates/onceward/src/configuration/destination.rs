@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use connect::{AuthKind, Client, Kind, SettingsError};
 use model::destination::Policy;
+use model::protocol::reconcile::EVERY_MIN;
 use model::quota::Day;
 use model::schedule::{ATTEMPTS_MAX, Schedule};
 
@@ -16,6 +17,8 @@ use super::{Destination, read, section};
 
 /// With a larger reserve, replays and catching up would hardly ever go.
 const RESERVE_MAX: u8 = 90;
+/// The most records that a scheduled run looks at.
+const SAMPLE_MAX: u64 = 1_000_000;
 
 /// Every destination by name; `None` where something was wrong with it.
 pub fn all(to: &mut Compiler<'_>) -> BTreeMap<String, Option<Destination>> {
@@ -42,6 +45,7 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
     let section = section?;
     let auth = auth(to, &path, &section.auth);
     let policy = policy(to, &path, kind, &section);
+    let reconcile = reconcile(to, &path, &section.reconcile);
     let complete = kind.is_some() && auth.is_some();
     // The address is checked even where kind or credentials are wrong, with others in their place.
     let (kind, auth, api_version) = match (kind, auth) {
@@ -70,7 +74,29 @@ fn one(to: &mut Compiler<'_>, name: &str) -> Option<Destination> {
         to.wrong(&[path[0].clone(), path[1].clone(), at], Finding::new(found, "", "correct this setting"));
         return None;
     }
-    complete.then_some(Destination { settings, policy: policy?, objects: objects? })
+    complete.then_some(Destination { settings, policy: policy?, objects: objects?, reconcile: reconcile? })
+}
+
+/// `every = "24h"`, or `"off"`; `None` inside where nothing is looked at by itself.
+fn reconcile(to: &mut Compiler<'_>, path: &[Step], section: &section::Reconcile) -> Option<Option<worker::reconcile::Schedule>> {
+    let at = |name: &str| [path, &[key("reconcile"), key(name)]].concat();
+    let (least, most) = (EVERY_MIN, Duration::from_secs(30 * 86_400));
+    let mut wrong = |name: &str, found: String, expected: String| {
+        to.wrong(&at(name), Finding::new(found, expected, "stay within these bounds, or write `every = \"off\"`"));
+        None
+    };
+    if !(1..=SAMPLE_MAX).contains(&section.sample) {
+        return wrong("sample", section.sample.to_string(), format!("a number from 1 to {SAMPLE_MAX}"));
+    }
+    if section.every == "off" {
+        return Some(None);
+    }
+    match model::time::parse_span(&section.every) {
+        Ok(every) if (least..=most).contains(&every) => {
+            Some(Some(worker::reconcile::Schedule { every, sample: section.sample, repair: section.repair }))
+        }
+        Ok(_) | Err(_) => wrong("every", format!("`{}`", section.every), format!("`off`, or a span from {least:?} to {most:?}")),
+    }
 }
 
 fn stand_in(kind: Kind) -> connect::Auth {

@@ -171,6 +171,8 @@ pub struct Destination {
     pub policy: Policy,
     /// By the CRM's name.
     pub objects: Objects,
+    /// How it is reconciled by itself; `None`: only when asked.
+    pub reconcile: Option<worker::reconcile::Schedule>,
 }
 
 /// Not wrong, and perhaps not meant.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use model::destination::{Adopt, OnAuthFailure, Policy};
+use model::protocol::reconcile::Repair;
 use serde::{Deserialize, Deserializer, de};
 
 use super::secret::{SecretRef, TextRef};
@@ -239,6 +240,24 @@ pub struct Destination {
     pub adopt: Adopt,
     #[serde(default = "update_only_wait")]
     pub update_only_wait: Span,
+    #[serde(default)]
+    pub reconcile: Reconcile,
+}
+
+/// `reconcile` of a destination.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct Reconcile {
+    /// A span, or `off`.
+    pub every: String,
+    pub sample: u64,
+    pub repair: Repair,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every: "24h".to_owned(), sample: 200, repair: Repair::Ours }
+    }
 }
 
 fn call_timeout() -> Span {

@@ -112,6 +112,7 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         ("[destinations.salesforce]", 0),
         ("[destinations.salesforce.quota]", 0),
         ("[destinations.salesforce.breaker]", 0),
+        ("[destinations.salesforce.reconcile]", 0),
         ("[destinations.salesforce.objects.Lead]", 0),
         ("[[routes]]", 0),
     ] {
@@ -126,7 +127,7 @@ fn every_setting_that_the_code_knows_is_in_the_annotated_file() {
         .replace("signature     = { algorithm", "signature     = { no-such-key = 1, algorithm");
     let problems = parse("onceward.toml", &bogus, &named()).unwrap_err();
     let unknown: Vec<&Problem> = problems.iter().filter(|problem| problem.found.contains("no-such-key")).collect();
-    assert_eq!(unknown.len(), 20, "{}", said(&problems));
+    assert_eq!(unknown.len(), 21, "{}", said(&problems));
     // The whole vocabulary of signatures is in the model's documentation; the file shows one scheme.
     for problem in unknown.iter().filter(|problem| !problem.key.contains(".signature.")) {
         for known in problem.expected.split('`').skip(1).step_by(2) {
@@ -485,5 +486,22 @@ fn what_is_wrong_with_a_sources_vendor_is_said_with_its_place() {
         let problems = with_source(&text).expect_err(&text);
         let problem = problems.iter().find(|problem| problem.key == key);
         assert!(problem.is_some_and(|problem| problem.found.contains(found)), "{text}\n{}", said(&problems));
+    }
+}
+
+#[test]
+fn reconciling_goes_by_itself_unless_it_is_switched_off() {
+    let with = |more: &str| parse("f", &small(&format!("[destinations.salesforce.reconcile]\n{more}")), &named());
+    let held = |more: &str| with(more).unwrap_or_else(|problems| panic!("{}", said(&problems))).destinations["salesforce"].reconcile;
+    let usual = held("").unwrap();
+    assert_eq!((usual.every, usual.sample, usual.repair.as_str()), (std::time::Duration::from_secs(86_400), 200, "ours"));
+    assert_eq!(held("every = \"off\""), None);
+    let own = held("every = \"1h\"\nsample = 5\nrepair = \"all\"").unwrap();
+    assert_eq!((own.every, own.sample, own.repair.as_str()), (std::time::Duration::from_secs(3_600), 5, "all"));
+    for (more, key) in
+        [("every = \"1s\"", "every"), ("every = \"often\"", "every"), ("sample = 0", "sample"), ("repair = \"some\"", "repair")]
+    {
+        let problems = with(more).unwrap_err();
+        assert_eq!(problems[0].key, format!("destinations.salesforce.reconcile.{key}"), "{more}");
     }
 }

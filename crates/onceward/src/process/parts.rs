@@ -194,16 +194,21 @@ fn worker(configuration: &Configuration, store: Store, queue: Queue, joined: wat
     let hands = if configuration.ledger.file().is_some() { 1 } else { WORKER_HANDS };
     let settings = worker::Settings { now: clock::now, chance, hands, sweep_every: SWEEP_EVERY, stop_within: WORKER_STOPS_WITHIN };
     let catch_up = catch_up(configuration, &engine, &queue);
+    let schedule = |(name, held): (&String, &Destination)| Some((name.clone(), held.reconcile?));
+    let schedules = configuration.destinations.iter().filter_map(schedule).collect();
+    let reconcile = worker::Reconcile { engine: engine.clone(), queue: queue.clone(), schedules };
     Ok(Part::start(|stop| async move {
         tokio::select! {
             biased;
             () = told(stop.clone()) => return,
             () = join::joined(joined) => {}
         }
-        // Listing is apart from delivering: a page under way is listed again by whoever comes after.
+        // Listing and looking are apart from delivering: what is under way is done again by whoever comes after.
         let listing = tokio::spawn(catch_up.run(clock::now, stop.clone()));
+        let looking = tokio::spawn(reconcile.run(clock::now, stop.clone()));
         worker::run(engine, queue, settings, stop).await;
         listing.abort();
+        looking.abort();
     }))
 }
 

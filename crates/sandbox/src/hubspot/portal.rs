@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::Time;
 use serde_json::{Map, Value, json};
 
+use super::own::{self, OwnProperties};
 use super::properties::{self, Kind, Object};
 use super::{Done, Input, Look, PORTAL_ID, Ran, Refusal, Way, Write, complete, shown};
 use crate::http::HttpReply;
@@ -21,6 +22,8 @@ const MAX_UNIQUE: usize = 10;
 struct Shelf {
     object: &'static Object,
     unique: BTreeSet<Arc<str>>,
+    /// Properties that somebody made. A restart forgets those that no record has.
+    own: OwnProperties,
     table: Table,
 }
 
@@ -93,7 +96,7 @@ impl Portal {
         let object = properties::object(name).ok_or_else(super::not_found)?;
         let kept = self.kept;
         Ok(self.shelves.entry(object.name).or_insert_with(|| {
-            let mut shelf = Shelf { object, unique: BTreeSet::new(), table: Table::default() };
+            let mut shelf = Shelf { object, unique: BTreeSet::new(), own: OwnProperties::new(), table: Table::default() };
             if object.kind("email") == Some(Kind::Email) {
                 shelf.make_unique(&"email".into());
             }
@@ -145,6 +148,11 @@ impl Portal {
                 200,
                 &json!({ "portalId": PORTAL_ID, "accountType": "STANDARD", "timeZone": "US/Eastern", "utcOffset": "-05:00", "uiDomain": "app.hubspot.com" }),
             )),
+            Look::Properties { object, name } => self.shelf(&object)?.properties(name.as_deref()),
+            Look::MakeProperty { object, new } => self.shelf(&object)?.make_property(new),
+            Look::ChangeProperty { object, name, change } => {
+                Ok(HttpReply::json(200, &own::change(&mut self.shelf(&object)?.own, &name, change)?))
+            }
             Look::List { object, limit } => {
                 let shelf = self.shelf(&object)?;
                 let live = shelf.table.rows().filter(|(_, row)| !row.deleted).take(limit);
@@ -178,11 +186,37 @@ impl Shelf {
         self.unique.insert(name.clone());
     }
 
+    fn properties(&self, name: Option<&str>) -> Result<HttpReply, Refusal> {
+        let keys: Vec<String> = self.unique.iter().map(|name| name.to_string()).collect();
+        let mut all = own::all(self.object, &self.own, &|name| self.unique.contains(name), &keys);
+        let Some(name) = name else { return Ok(HttpReply::json(200, &all)) };
+        let one =
+            all["results"].as_array_mut().and_then(|rows| rows.iter().position(|row| row["name"] == name).map(|at| rows.swap_remove(at)));
+        let missing = || Refusal::new(404, "OBJECT_NOT_FOUND", format!("Property {name} does not exist"));
+        one.map(|row| HttpReply::json(200, &row)).ok_or_else(missing)
+    }
+
+    fn make_property(&mut self, new: own::New) -> Result<HttpReply, Refusal> {
+        let name: Arc<str> = new.name.as_deref().unwrap_or_default().into();
+        let unique = new.has_unique_value;
+        if self.unique.contains(&name) {
+            return Err(Refusal::new(409, "OBJECT_ALREADY_EXISTS", format!("A property named '{name}' already exists.")));
+        }
+        // Addresses do not count.
+        let taken = self.unique.iter().filter(|name| &***name != "email").count();
+        let made = own::make(self.object, &mut self.own, new, MAX_UNIQUE.saturating_sub(taken))?;
+        if unique {
+            self.make_unique(&name);
+        }
+        Ok(HttpReply::json(201, &made))
+    }
+
     /// The property as a key: one that is unique. A property of someone's own becomes so by being used as one.
     fn key_property(&mut self, name: &str) -> Result<Arc<str>, Refusal> {
         let column: Arc<str> = name.into();
         if !self.unique.contains(&column) {
             if !properties::is_custom(name)
+                || self.own.get(name).is_some_and(|own| !own.unique())
                 || self.object.properties.iter().any(|(held, _)| *held == name)
                 || self.unique.len() > MAX_UNIQUE
             {

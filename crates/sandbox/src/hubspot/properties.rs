@@ -8,6 +8,8 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Text,
     Email,
+    /// Kept in a form of the account's own: `+1 (415) 555-0100`.
+    Phone,
     Number,
     Flag,
     /// A day, or the milliseconds of its midnight in UTC.
@@ -33,7 +35,7 @@ pub(crate) struct Object {
     pub properties: &'static [(&'static str, Kind)],
 }
 
-use Kind::{Choice, Date, Email, Flag, Moment, Number, ReadOnly, Text};
+use Kind::{Choice, Date, Email, Flag, Moment, Number, Phone, ReadOnly, Text};
 
 const STAGES: &[&str] =
     &["subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead", "opportunity", "customer", "evangelist", "other"];
@@ -60,7 +62,7 @@ static OBJECTS: [Object; 3] = [
             ("lastname", Text),
             ("salutation", Text),
             ("phone", Text),
-            ("mobilephone", Text),
+            ("mobilephone", Phone),
             ("fax", Text),
             ("company", Text),
             ("jobtitle", Text),
@@ -130,6 +132,11 @@ pub(crate) fn object(name: &str) -> Option<&'static Object> {
 }
 
 impl Object {
+    /// Every standard property.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, Kind)> {
+        COMMON.iter().chain(self.properties).copied()
+    }
+
     /// What a property holds; `None` if there is none of this name. A sensible name with an underscore in it is a property of someone's own,
     /// which is text: the account is taken to have been set up with it.
     pub fn kind(&self, name: &str) -> Option<Kind> {
@@ -172,6 +179,7 @@ pub(crate) fn fit(name: &str, kind: Kind, text: String) -> Result<Value, Misfit>
                 Err(Misfit("INVALID_EMAIL", format!("Email address {text} is invalid")))
             }
         }
+        Phone => Ok(formatted(&text).into()),
         Number if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => Ok(text.trim().into()),
         Number => Err(Misfit("INVALID_INTEGER", format!("{text} was not a valid number."))),
         Flag if matches!(text.as_str(), "true" | "false") => Ok(text.into()),
@@ -191,6 +199,12 @@ pub(crate) fn fit(name: &str, kind: Kind, text: String) -> Result<Value, Misfit>
         }
         ReadOnly => Err(Misfit("READ_ONLY_VALUE", format!("{name} is a read only property; its value cannot be set"))),
     }
+}
+
+/// A number of North America as an account with formatting switched on keeps it; any other as it is.
+fn formatted(text: &str) -> String {
+    let national = text.strip_prefix("+1").filter(|rest| rest.len() == 10 && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    national.map_or_else(|| text.to_owned(), |n| format!("+1 ({}) {}-{}", &n[..3], &n[3..6], &n[6..]))
 }
 
 /// Milliseconds, as the CRM shows its moments.

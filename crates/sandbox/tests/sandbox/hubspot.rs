@@ -339,3 +339,49 @@ fn both_dialects_live_at_one_root_and_keep_their_records_apart() {
     let stats = crm.core.stats();
     assert_eq!((stats.calls, stats.creates, stats.records), (3, 3, 3));
 }
+
+#[test]
+fn properties_are_shown_and_made_and_their_uniqueness_is_settled_when_they_are_made() {
+    let mut crm = Crm::new();
+    let target = "/crm/v3/properties/contacts";
+    let new = |name: &str, unique: bool| json!({ "name": name, "label": "Key", "groupName": "contactinformation", "type": "string", "fieldType": "text", "hasUniqueValue": unique });
+    let all = |crm: &mut Crm| crm.ask("GET", target, &Value::Null).1["results"].as_array().unwrap().clone();
+    let one = |rows: &[Value], name: &str| rows.iter().find(|row| row["name"] == name).cloned();
+    let before = all(&mut crm);
+    assert!(one(&before, "persons_key").is_none());
+    let status = one(&before, "hs_lead_status").unwrap();
+    assert_eq!((&status["type"], &status["options"][0]["value"]), (&json!("enumeration"), &json!("NEW")));
+    assert_eq!(one(&before, "createdate").unwrap()["modificationMetadata"]["readOnlyValue"], true);
+
+    assert_eq!(crm.ask("POST", target, &new("persons_key", true)).0, 201);
+    assert_eq!(one(&all(&mut crm), "persons_key").unwrap()["hasUniqueValue"], true);
+    assert_eq!(crm.ask("POST", target, &new("persons_key", true)).0, 409, "it is there");
+    assert_eq!(crm.ask("POST", target, &new("loose_key", false)).0, 201);
+    let change = json!({ "hasUniqueValue": true });
+    assert_eq!(crm.ask("PATCH", &format!("{target}/loose_key"), &change).0, 400);
+    assert_eq!(crm.ask("PATCH", &format!("{target}/loose_key"), &json!({ "label": "Loose" })).1["label"], "Loose");
+    let by_loose =
+        json!({ "inputs": [{ "id": "1", "idProperty": "loose_key", "objectWriteTraceId": "0", "properties": contact("Stone") }] });
+    let (status, refusal) = call(&mut crm, "POST", UPSERT, &by_loose);
+    assert!(status == 400 && refusal["message"].as_str().unwrap().contains("non-unique"), "{refusal}");
+
+    // Ten of them, and no more.
+    for n in 1..10 {
+        assert_eq!(crm.ask("POST", target, &new(&format!("key_{n}"), true)).0, 201, "{n}");
+    }
+    let (status, refusal) = crm.ask("POST", target, &new("key_10", true));
+    assert!(status == 400 && refusal["message"].as_str().unwrap().contains("limit of 10"), "{refusal}");
+    for (body, status) in [(json!({ "name": "x_y" }), 400), (new("Bad Name", true), 400), (new("email", true), 409)] {
+        assert_eq!(crm.ask("POST", target, &body).0, status, "{body}");
+    }
+    assert_eq!(crm.ask("GET", "/crm/v3/properties/unicorns", &Value::Null).0, 400);
+    assert_eq!(crm.ask("GET", &format!("{target}/nothing_here"), &Value::Null).0, 404);
+}
+
+#[test]
+fn a_number_is_kept_in_a_form_of_the_accounts_own() {
+    let mut crm = Crm::new();
+    upsert(&mut crm, &[input("0", "c", json!({ "mobilephone": "+14155550100", "phone": "+14155550100" }))]);
+    let held = contacts(&crm).remove(0);
+    assert_eq!((&held.fields["mobilephone"], &held.fields["phone"]), (&json!("+1 (415) 555-0100"), &json!("+14155550100")));
+}

@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0002_drift", text: include_str!("../../../../migrations/postgres/0002_drift.sql"), additive: true },
     Migration { name: "0003_catch_up", text: include_str!("../../../../migrations/postgres/0003_catch_up.sql"), additive: true },
     Migration { name: "0004_lanes", text: include_str!("../../../../migrations/postgres/0004_lanes.sql"), additive: true },
+    Migration { name: "0005_reconcile", text: include_str!("../../../../migrations/postgres/0005_reconcile.sql"), additive: true },
 ];
 
 impl Postgres {

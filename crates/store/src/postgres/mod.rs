@@ -84,7 +84,8 @@ impl Postgres {
     /// A number for this process's ids, another one at each start, and the largest id that the ledger holds.
     pub async fn instance(&self) -> Result<(u16, i64), Error> {
         let sql = "select nextval('instance'), greatest((select max(id) from raw_event), (select max(id) from event), (select max(id) from call), \
-                   (select max(id) from record), (select max(id) from rejected), (select max(id) from replay), (select max(id) from catch_up), 0)";
+                   (select max(id) from record), (select max(id) from rejected), (select max(id) from replay), (select max(id) from catch_up), \
+                   (select max(id) from reconciliation), 0)";
         let mut tx = self.pool.begin().await?;
         let row = tx.one(sqlx::query(sql)).await?;
         tx.commit().await?;

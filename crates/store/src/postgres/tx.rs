@@ -10,6 +10,7 @@ mod catch_up;
 mod known;
 
 mod intake;
+mod reconcile;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@ mod events;
 mod find;
 mod numbers;
 mod overdue;
+mod reconcile;
 mod rejected;
 mod retention;
 mod trace;

@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "0002_drift", text: include_str!("../../../../migrations/sqlite/0002_drift.sql"), additive: true },
     Migration { name: "0003_catch_up", text: include_str!("../../../../migrations/sqlite/0003_catch_up.sql"), additive: true },
     Migration { name: "0004_lanes", text: include_str!("../../../../migrations/sqlite/0004_lanes.sql"), additive: true },
+    Migration { name: "0005_reconcile", text: include_str!("../../../../migrations/sqlite/0005_reconcile.sql"), additive: true },
 ];
 
 /// An open ledger file.
@@ -200,7 +201,7 @@ impl Sqlite {
     pub async fn largest_id(&self) -> Result<i64, Error> {
         let sql = "select max(coalesce((select max(id) from raw_event), 0), coalesce((select max(id) from event), 0), coalesce((select max(id) from call), 0), \
                    coalesce((select max(id) from record), 0), coalesce((select max(id) from rejected), 0), coalesce((select max(id) from replay), 0), \
-                   coalesce((select max(id) from catch_up), 0))";
+                   coalesce((select max(id) from catch_up), 0), coalesce((select max(id) from reconciliation), 0))";
         self.read(|conn| one(conn, sql, params![])?.at(0)).await
     }
 
@@ -226,6 +227,7 @@ impl Sqlite {
         self.write(|conn| {
             run(conn, "delete from lease", params![])?;
             run(conn, "update catch_up set lease_holder = null, lease_until = null where state = 0", params![])?;
+            run(conn, "update reconciliation set lease_holder = null, lease_until = null where state = 0", params![])?;
             run(conn, "update record set wake_at = ? where state = 3", params![now])
         })
         .await

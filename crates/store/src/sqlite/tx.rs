@@ -2,6 +2,7 @@
 //! database but a call.
 
 mod catch_up;
+mod reconcile;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};

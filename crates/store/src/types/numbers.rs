@@ -54,4 +54,6 @@ pub struct Gauges {
     pub concurrency: Vec<(String, u32)>,
     /// Source, arrival of its last event.
     pub sources: Vec<(String, Time)>,
+    /// Destination, end of the last run of reconciling that came to its end.
+    pub reconciled: Vec<(String, Time)>,
 }

@@ -119,7 +119,14 @@ pub fn dead<R: Columns>(rows: &[R]) -> Result<Dead, Error> {
     Ok(dead)
 }
 
-pub fn gauges(states: States, mut open: BTreeMap<String, Open>, dead: Dead, seen: Seen, now: Time) -> Gauges {
+pub fn gauges(
+    states: States,
+    mut open: BTreeMap<String, Open>,
+    dead: Dead,
+    seen: Seen,
+    reconciled: Vec<(String, Time)>,
+    now: Time,
+) -> Gauges {
     for name in states.keys() {
         open.entry(name.clone()).or_default();
     }
@@ -133,6 +140,7 @@ pub fn gauges(states: States, mut open: BTreeMap<String, Open>, dead: Dead, seen
         oldest_dead_letters: dead.oldest.into_iter().collect(),
         destinations: states.into_iter().map(|(name, held)| (name, held.state(now).to_owned())).collect(),
         sources: seen.sources.into_iter().collect(),
+        reconciled,
     }
 }
 

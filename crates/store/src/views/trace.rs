@@ -125,6 +125,7 @@ impl Story {
             subjects.extend([event.id.to_string(), event.raw_event.to_string()]);
             subjects.extend(event.deliveries.iter().map(|delivery| delivery.id.to_string()));
         }
+        subjects.extend(self.entries.iter().map(|entry| entry.id.to_string()));
         subjects
     }
 
@@ -304,6 +305,7 @@ impl Steps {
             (None, None, _) if http_status.is_none() => ("not_sent", format!("{name}: the call was not sent any more; it is due again")),
             (None, None, "fetch") => ("fetched", format!("{name}: it was fetched from where the event came from")),
             (None, None, "push") => ("written", format!("{name}: the CRM took it")),
+            (None, None, "reconcile") => ("compared", format!("{name}: what the CRM holds was compared with what we believe")),
             (None, None, "verify") => ("verified", format!("{name}: what the CRM holds was read back")),
             (None, None, _) => ("read", format!("{name}: what the CRM held before was read")),
         };
@@ -345,6 +347,7 @@ impl Steps {
             "resolve" => "resolved",
             "assign" => "assigned",
             "take_back" => "taken_back",
+            "repair" => "repaired",
             other => other,
         };
         let why = row.detail.get("reason").and_then(Value::as_str).map(|why| format!(": {why}")).unwrap_or_default();
@@ -394,6 +397,7 @@ fn purpose(step: &str, patch: &Map<String, Value>) -> String {
             format!("to be written ({})", fields.join(", "))
         }
         "verify" => "to be read back".to_owned(),
+        "reconcile" => "to be compared".to_owned(),
         "fetch" => "to be fetched".to_owned(),
         _ => "to be read before it is first written".to_owned(),
     }

@@ -13,7 +13,7 @@ use crate::tx::Tx;
 use crate::{Error, Store};
 
 /// What finished calls tell of the destination.
-pub(super) fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
+pub(crate) fn observe(destination: &mut Destination, policy: &Policy, now: Time, finished: &[Finished]) {
     for finished in finished {
         destination.hear(policy, now, finished.requests, &finished.usage);
         match &finished.result {
@@ -114,7 +114,7 @@ pub(super) async fn settle(
     Ok(())
 }
 
-fn result_row(finished: &Finished, now: Time) -> ResultRow {
+pub(crate) fn result_row(finished: &Finished, now: Time) -> ResultRow {
     ResultRow {
         call: finished.call.id,
         at: now,
@@ -127,7 +127,7 @@ fn result_row(finished: &Finished, now: Time) -> ResultRow {
 }
 
 /// One record's share of a call's result. An answer with the wrong number of items tells nothing of any of them.
-fn share(finished: &Finished, place: usize) -> Result<Found, Failure> {
+pub(crate) fn share(finished: &Finished, place: usize) -> Result<Found, Failure> {
     match &finished.result {
         Err(failure) => Err(failure.clone()),
         Ok(results) => results.get(place).cloned().unwrap_or_else(|| {
@@ -136,7 +136,7 @@ fn share(finished: &Finished, place: usize) -> Result<Found, Failure> {
     }
 }
 
-fn crm_alias(entry: &RecordEntry, crm_id: &str) -> AliasKey {
+pub(crate) fn crm_alias(entry: &RecordEntry, crm_id: &str) -> AliasKey {
     AliasKey {
         hash: hash(&crm_id.to_lowercase()),
         kind: "crm_id".into(),

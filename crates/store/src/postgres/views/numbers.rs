@@ -14,6 +14,7 @@ use crate::columns::get;
 use crate::types::{DestinationRow, Gauges};
 use crate::views::Seen;
 use crate::views::numbers::{self as view, OLDEST_OF, WAITING_MAX};
+use crate::views::reconcile::finished;
 
 /// Another process's transaction may commit ids that are older than those which were seen: no transaction lives for longer.
 const LATE: Duration = Duration::from_secs(60);
@@ -56,7 +57,8 @@ impl Moment<'_> {
 
     pub async fn gauges(&mut self, now: Time) -> Result<Gauges, Error> {
         let (states, open) = (view::states(&self.states().await?)?, view::open(&self.open().await?)?);
-        Ok(view::gauges(states, open, view::dead(&self.dead().await?)?, self.seen().await?, now))
+        let reconciled = finished(&self.reconciled().await?)?;
+        Ok(view::gauges(states, open, view::dead(&self.dead().await?)?, self.seen().await?, reconciled, now))
     }
 
     pub async fn destinations(&mut self, now: Time) -> Result<Vec<DestinationRow>, Error> {

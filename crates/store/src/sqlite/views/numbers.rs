@@ -10,10 +10,12 @@ use rusqlite::{Connection, params};
 use super::super::Sqlite;
 use super::super::row::{Row, all, get, optional};
 use super::dead_letters::by_reason;
+use super::reconcile::reconciled;
 use crate::Error;
 use crate::types::{DestinationRow, Gauges};
 use crate::views::Seen;
 use crate::views::numbers::{self as view, OLDEST_OF, WAITING_MAX};
+use crate::views::reconcile::finished;
 
 impl Sqlite {
     /// What is known of sources and types, with what came since it was last asked.
@@ -38,7 +40,8 @@ impl Sqlite {
 
     pub fn gauges(&self, conn: &Connection, now: Time) -> Result<Gauges, Error> {
         let (states, open) = (view::states(&states(conn)?)?, view::open(&open(conn)?)?);
-        Ok(view::gauges(states, open, view::dead(&dead(conn)?)?, self.seen(conn)?, now))
+        let reconciled = finished(&reconciled(conn)?)?;
+        Ok(view::gauges(states, open, view::dead(&dead(conn)?)?, self.seen(conn)?, reconciled, now))
     }
 
     pub fn destinations(&self, conn: &Connection, now: Time) -> Result<Vec<DestinationRow>, Error> {
