@@ -161,7 +161,7 @@ pub enum Filled<'p> {
     Identity(&'static str),
     /// An attribute of the canonical event.
     Attribute(&'p str),
-    /// The source's name, or the event's type.
+    /// The source's name, the event's type, or a person's name: a text.
     Word,
     /// When it happened.
     Moment,
@@ -256,7 +256,7 @@ impl ObjectPlan {
             let filled = match filling {
                 Filling::Identity(kind) | Filling::Other(_, kind) => Filled::Identity(kind.as_str()),
                 Filling::Attribute(name) => Filled::Attribute(name),
-                Filling::Source | Filling::EventType => Filled::Word,
+                Filling::Source | Filling::EventType | Filling::Name { .. } => Filled::Word,
                 Filling::OccurredAt => Filled::Moment,
                 Filling::Constant(value) => Filled::Constant(value),
             };
