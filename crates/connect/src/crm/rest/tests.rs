@@ -93,7 +93,7 @@ fn reply(status: u16, body: Value) -> Reply {
 fn spelled(request: &Request) -> (String, Value) {
     let body = match &request.body {
         crate::Body::Json(value) => value.clone(),
-        crate::Body::None => Value::Null,
+        crate::Body::None | Body::Raw { .. } => Value::Null,
         crate::Body::Form(_) => panic!("{request:?}"),
     };
     (format!("{} {}", request.method, request.path), body)
