@@ -196,10 +196,11 @@ fn fields_of(shape: &'static Shape, body: &Value) -> Result<Fields, Refusal> {
             .iter()
             .find(|(known, _)| known == name)
             .ok_or_else(|| refusal(422, "unknown_field", format!("`{name}` is not known")))?;
-        let (value, currency) = match value {
-            Value::Object(money) if known == "total" => (money.get("amount").cloned().unwrap_or_default(), money.get("currency").cloned()),
-            value => (value.clone(), None),
-        };
+        let money = value.as_object().filter(|_| known == "total");
+        let (value, currency) = money.map_or_else(
+            || (value.clone(), None),
+            |money| (money.get("amount").cloned().unwrap_or_default(), money.get("currency").cloned()),
+        );
         if !value.is_null() && value.is_number() != number {
             return Err(Refusal { field: Some(known), ..refusal(422, "invalid", format!("`{known}` has the wrong type")) });
         }

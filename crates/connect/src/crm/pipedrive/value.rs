@@ -63,10 +63,7 @@ pub(super) fn sent(name: &str, value: &Value) -> Option<Value> {
 
 /// An address or number of a person, as one entry of the list that Pipedrive keeps.
 fn contact(entry: &Value, primary: bool) -> Value {
-    match entry {
-        Value::Object(_) => entry.clone(),
-        value => json!({ "value": value, "primary": primary, "label": "work" }),
-    }
+    if entry.is_object() { entry.clone() } else { json!({ "value": entry, "primary": primary, "label": "work" }) }
 }
 
 /// Where a record as it is told has a field.

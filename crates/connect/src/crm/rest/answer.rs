@@ -161,7 +161,7 @@ pub(super) fn written(definition: &Definition, operation: &Operation, batch: &Wr
         Answer::Missing(failure) if count == 1 => Ok(vec![absent(batch, failure)]),
         Answer::Exists(failure, _) | Answer::Missing(failure) | Answer::Refused(failure) => {
             let gone = matches!(reply.status, 404 | 410) && count == 1 && is_known(batch);
-            if gone && definition.errors.statuses.get(&reply.status).is_none() {
+            if gone && !definition.errors.statuses.contains_key(&reply.status) {
                 return Ok(vec![absent(batch, missing(&failure.code, ""))]);
             }
             placed(failure, count)

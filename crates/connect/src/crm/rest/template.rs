@@ -154,7 +154,9 @@ impl Template {
     pub fn path_of_keys(&self, values: &Values<'_>, keys: &[&str]) -> Option<String> {
         self.render(|place| match place {
             Place::Keys => Some(keys.iter().map(|key| encode(key)).collect::<Vec<_>>().join(",")),
-            place => Some(encode(&values.text(place)?)),
+            Place::Destination | Place::Object | Place::Key | Place::Id | Place::Revision | Place::Record | Place::Field(_) => {
+                Some(encode(&values.text(place)?))
+            }
         })
     }
 
@@ -200,7 +202,7 @@ impl Values<'_> {
             }
             Place::Field(name) => self.field(name),
             Place::Revision => Some(Value::from(self.revision)),
-            place => self.text(place).map(Value::String),
+            Place::Destination | Place::Object | Place::Key | Place::Keys | Place::Id => self.text(place).map(Value::String),
         }
     }
 
