@@ -180,7 +180,7 @@ fn refusals_are_what_they_are_documented_to_be() {
 fn a_look_up_goes_by_id_or_by_search_and_then_by_what_was_hit() {
     let crm = pipedrive();
     let by_key = sought(&[("A/1", None)]);
-    let search = format!("/api/v2/persons/search?term=A%2F1&fields=custom_fields&exact_match=true&limit=100");
+    let search = "/api/v2/persons/search?term=A%2F1&fields=custom_fields&exact_match=true&limit=100";
     assert_eq!(crm.read(&by_key).unwrap().path, search);
     let hit =
         |ids: &[u64]| ok(json!({ "items": ids.iter().map(|id| json!({ "result_score": 1, "item": { "id": id } })).collect::<Vec<_>>() }));
