@@ -12,7 +12,7 @@ use model::destination::Policy;
 use model::route::{ObjectDef, ObjectPlan, RouteDef, Routes};
 use model::secret::Secret;
 use model::source::{Source, SourceDef};
-use sandbox::{Core, HttpRequest};
+use sandbox::{Core, HttpRequest, Options};
 use worker::{Target, To};
 
 use crate::world::{DESTINATION, LATE_WINDOW, SECRET};
@@ -26,6 +26,33 @@ pub struct Dialect {
     /// What the fields are called that events fill: their canonical names and the CRM's.
     pub fields: [(&'static str, &'static str); 3],
     pub last_name: &'static str,
+    key: Key,
+}
+
+/// What a person's record is keyed by.
+enum Key {
+    Person,
+    Email,
+    /// As Odoo keeps an external id: below a module, and the object's name.
+    Odoo,
+}
+
+impl Dialect {
+    /// The key of a person's record in the ledger.
+    pub fn key(&self, person: u64) -> String {
+        match self.key {
+            Key::Person | Key::Odoo => person.to_string(),
+            Key::Email => format!("person{person}@example.com"),
+        }
+    }
+
+    /// The key in the ledger of a record that the CRM shows with this one.
+    pub fn shown(&self, key: &str) -> String {
+        match self.key {
+            Key::Person | Key::Email => key.to_owned(),
+            Key::Odoo => key.rsplit("__").next().unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 static SALESFORCE: Dialect = Dialect {
@@ -38,6 +65,7 @@ static SALESFORCE: Dialect = Dialect {
     "#,
     fields: [("job_title", "Title"), ("city", "City"), ("utm_source", "Utm_Source__c")],
     last_name: "LastName",
+    key: Key::Person,
 };
 
 static HUBSPOT: Dialect = Dialect {
@@ -50,11 +78,123 @@ static HUBSPOT: Dialect = Dialect {
     "#,
     fields: [("job_title", "jobtitle"), ("city", "city"), ("utm_source", "utm_source")],
     last_name: "lastname",
+    key: Key::Person,
 };
 
-/// Every third world has a HubSpot.
+static OTHERS: [Dialect; 7] = [
+    Dialect {
+        kind: Kind::Dataverse,
+        object: "contacts",
+        configured: r#"
+            key = { field = "onceward_key", from = "identity.external_id" }
+            match = ["external_id", "email"]
+            fields = { lastname = "last_name", emailaddress1 = "email", jobtitle = "job_title", address1_city = "city", address1_line1 = "utm_source" }
+        "#,
+        fields: [("job_title", "jobtitle"), ("city", "address1_city"), ("utm_source", "address1_line1")],
+        last_name: "lastname",
+        key: Key::Person,
+    },
+    Dialect {
+        kind: Kind::Zoho,
+        object: "Leads",
+        configured: r#"
+            key = { field = "Onceward_Key", from = "identity.external_id" }
+            match = ["external_id", "email"]
+            fields = { Last_Name = "last_name", Company = "company", Email = "email", Designation = "job_title", City = "city", Street = "utm_source" }
+        "#,
+        fields: [("job_title", "Designation"), ("city", "City"), ("utm_source", "Street")],
+        last_name: "Last_Name",
+        key: Key::Person,
+    },
+    Dialect {
+        kind: Kind::Attio,
+        object: "people",
+        configured: r#"
+            key = { field = "email_addresses", from = "identity.email" }
+            fields = { twitter = "last_name", job_title = "job_title", description = "city", linkedin = "utm_source" }
+        "#,
+        fields: [("job_title", "job_title"), ("city", "description"), ("utm_source", "linkedin")],
+        last_name: "twitter",
+        key: Key::Email,
+    },
+    Dialect {
+        kind: Kind::Twenty,
+        object: "people",
+        configured: r#"
+            key = { field = "crmExtId", from = "identity.external_id" }
+            match = ["external_id", "email"]
+            fields = { "name.lastName" = "last_name", "emails.primaryEmail" = "email", jobTitle = "job_title", city = "city", "name.firstName" = "utm_source" }
+        "#,
+        fields: [("job_title", "jobTitle"), ("city", "city"), ("utm_source", "name.firstName")],
+        last_name: "name.lastName",
+        key: Key::Person,
+    },
+    Dialect {
+        kind: Kind::Odoo,
+        object: "res.partner",
+        configured: r#"
+            key = { field = "id", from = "identity.external_id" }
+            match = ["external_id", "email"]
+            fields = { name = "last_name", email = "email", function = "job_title", city = "city", comment = "utm_source" }
+        "#,
+        fields: [("job_title", "function"), ("city", "city"), ("utm_source", "comment")],
+        last_name: "name",
+        key: Key::Odoo,
+    },
+    Dialect {
+        kind: Kind::Pipedrive,
+        object: "persons",
+        configured: r#"
+            key = { field = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", from = "identity.external_id" }
+            match = ["external_id", "email"]
+            [fields]
+            name = "last_name"
+            emails = "email"
+            00000000000000000000000000000000feed0000 = "job_title"
+            00000000000000000000000000000000feed0001 = "city"
+            00000000000000000000000000000000feed0002 = "utm_source"
+        "#,
+        fields: [
+            ("job_title", "00000000000000000000000000000000feed0000"),
+            ("city", "00000000000000000000000000000000feed0001"),
+            ("utm_source", "00000000000000000000000000000000feed0002"),
+        ],
+        last_name: "name",
+        key: Key::Person,
+    },
+    Dialect {
+        kind: Kind::Agiled,
+        object: "contacts",
+        configured: r#"
+            key = { field = "email", from = "identity.email" }
+            fields = { last_name = "last_name", first_name = "company", job_title = "job_title", city = "city", address = "utm_source" }
+        "#,
+        fields: [("job_title", "job_title"), ("city", "city"), ("utm_source", "address")],
+        last_name: "last_name",
+        key: Key::Email,
+    },
+];
+
+/// Half of the worlds have a Salesforce, every fourth has a HubSpot, and the others take turns.
 pub fn dialect(seed: u64) -> &'static Dialect {
-    if seed % 3 == 2 { &HUBSPOT } else { &SALESFORCE }
+    match seed % 4 {
+        0 | 1 => &SALESFORCE,
+        2 => &HUBSPOT,
+        _ => &OTHERS[(seed / 4) as usize % OTHERS.len()],
+    }
+}
+
+/// A CRM with what its account needs besides, before anything goes wrong in it.
+pub fn crm(dialect: &Dialect, seed: u64, faults: &str, now: Time) -> Core {
+    let mut core = Core::new(seed, Options { latency: Duration::ZERO, budget_times: 100, ..Options::default() });
+    for name in ["title", "city", "source"].into_iter().filter(|_| dialect.kind == Kind::Pipedrive) {
+        let body = serde_json::json!({ "field_name": name, "field_type": "varchar" }).to_string();
+        let headers = [("content-type".to_owned(), "application/json".to_owned()), ("x-api-token".to_owned(), "pat-worlds".to_owned())];
+        let request = HttpRequest { method: "POST", target: "/api/v2/personFields", headers: &headers, body: body.as_bytes() };
+        assert_eq!(core.exchange(&request, now).reply.unwrap().status, 201);
+    }
+    core.set_faults(faults.parse().unwrap(), now);
+    core
 }
 
 /// Each class of fault is switched off in half of the worlds.
@@ -148,6 +288,7 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         Some(AuthKind::Bearer | AuthKind::JwtBearer) | None => Auth::Bearer { token: ConnectSecret::new("pat-worlds") },
     };
     let settings = Settings { call_timeout: Some(Duration::from_secs(15)), ..Settings::new(dialect.kind, "http://127.0.0.1:4000", auth) };
+    let settings = Settings { token_url: token_url(dialect.kind), ..settings };
     let policy = Policy {
         call_timeout: Duration::from_secs(15),
         late_window: LATE_WINDOW,
@@ -156,6 +297,15 @@ pub fn target(dialect: &Dialect, dice: &mut Dice, crm: &Arc<Mutex<Core>>, now: &
         ..Policy::default()
     };
     Target { name: DESTINATION.into(), policy, to: To::Crm(Arc::new(Client::new(settings, transport).unwrap())) }
+}
+
+/// Where the CRMs that give out tokens elsewhere do so here.
+fn token_url(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Dataverse => Some("http://127.0.0.1:4000/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token".to_owned()),
+        Kind::Zoho => Some("http://127.0.0.1:4000/oauth/v2/token".to_owned()),
+        _ => None,
+    }
 }
 
 fn exchange(crm: &mut Core, request: &Request, now: Time) -> Result<Reply, TransportError> {

@@ -10,12 +10,12 @@ use model::route::Routes;
 use model::seal::{SealingKey, SealingKeys};
 use model::{DeliveryId, EventId, Received, Time};
 use queue::Queue;
-use sandbox::{Core, Faults, Options};
+use sandbox::{Core, Faults};
 use store::{Call, Finished, Reopen, Reopened, Store};
 use worker::{Engine, Target};
 
 use crate::check::Checker;
-use crate::setup::{configuration, dialect, faults, gate, target};
+use crate::setup::{configuration, crm, dialect, faults, gate, target};
 use crate::shelf::{self, Shelf, Thing};
 
 pub const DESTINATION: &str = "crm";
@@ -171,8 +171,7 @@ impl World {
         if tell {
             println!("world {seed}, {}, faults {faults}", dialect(seed).kind.as_str());
         }
-        let options = Options { latency: Duration::ZERO, faults: faults.parse().unwrap(), ..Options::default() };
-        let crm = Arc::new(Mutex::new(Core::new(seed, options)));
+        let crm = Arc::new(Mutex::new(crm(dialect(seed), seed, &faults, *crm_now.lock().unwrap())));
         let store = Store::memory();
         let (routes, sources) = configuration(dialect(seed));
         let mut targets = vec![Arc::new(target(dialect(seed), &mut dice, &crm, &crm_now))];
