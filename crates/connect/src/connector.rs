@@ -8,7 +8,7 @@ use model::{Class, Failure, Scope};
 use serde_json::Value;
 
 use crate::auth;
-use crate::{AuthKind, Description, Reply, Request, Setup, Statement, Token};
+use crate::{AuthKind, Description, Made, Reply, Request, Setup, Statement, Token};
 
 /// Results per record in the order of the batch, or one failure for the whole call. The former have scope `Record`, the
 /// latter `Call` or `Destination`; in a batch of one, what concerns the record only is told as the record's.
@@ -183,6 +183,15 @@ pub trait Connector: Send + Sync {
 
     /// How the field of an object's key comes to be where it is missing.
     fn setup(&self, object: &str, key_field: &str) -> Setup;
+
+    /// Reads the answer to one of its calls.
+    fn made(&self, reply: &Reply) -> Made {
+        match reply.status {
+            200..=299 => Made::Yes(None),
+            409 => Made::There,
+            _ => Made::No,
+        }
+    }
 
     /// The cheapest call that needs a valid token.
     fn probe(&self) -> Request;

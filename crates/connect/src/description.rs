@@ -61,10 +61,21 @@ pub enum FieldKind {
 /// How a missing key field comes to be.
 #[derive(Clone, Debug)]
 pub enum Setup {
-    /// By these calls, in this order; each answers 2xx, or 409 where it is there already.
+    /// By these calls, in this order.
     Calls(Vec<Request>),
     /// By a person: what to click.
     Instructions(String),
+}
+
+/// What came of one of the calls of [`Setup::Calls`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was made; with its name, where the CRM chooses that itself.
+    Yes(Option<String>),
+    /// It was there already.
+    There,
+    /// The CRM refused.
+    No,
 }
 
 /// What a connector promises beyond its level and its limits, in words for people.

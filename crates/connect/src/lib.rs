@@ -24,7 +24,7 @@ pub use connector::{
     valid_name,
 };
 pub use crm::Kind;
-pub use description::{Description, FieldDescription, FieldKind, Setup, Statement};
+pub use description::{Description, FieldDescription, FieldKind, Made, Setup, Statement};
 pub use reqwest::Method;
 pub use transport::{Answering, Transport};
 pub use wire::{Body, Reply, Request, TransportError};

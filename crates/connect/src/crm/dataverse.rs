@@ -25,8 +25,8 @@ use self::address::{Address, addressable};
 use super::refusal::{garbage, placed};
 use super::same::same;
 use crate::{
-    AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError, Setup,
-    Statement, WriteBatch, WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Description, Level, Limits, Made, Outcome, Present, ReadBatch, Reply, Request, Settings, SettingsError,
+    Setup, Statement, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation's examples.
@@ -196,6 +196,21 @@ impl Connector for Dataverse {
     fn setup(&self, object: &str, key_field: &str) -> Setup {
         let calls = metadata::missing_key(object, key_field);
         Setup::Calls(calls.into_iter().map(|(path, body)| self.request(Method::POST, &path, Body::Json(body))).collect())
+    }
+
+    /// That a column or a key is there is told as a 400, by its message.
+    fn made(&self, reply: &Reply) -> Made {
+        match reply.status {
+            200..=299 => Made::Yes(None),
+            400 | 409 | 412
+                if reply
+                    .json()
+                    .is_some_and(|body| body["error"]["message"].as_str().is_some_and(|said| said.contains("already exist"))) =>
+            {
+                Made::There
+            }
+            _ => Made::No,
+        }
     }
 
     fn probe(&self) -> Request {

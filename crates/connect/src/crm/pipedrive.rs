@@ -24,7 +24,7 @@ use super::same::{id_of, instant};
 use crate::connector::last;
 use crate::wire::encode;
 use crate::{
-    AuthKind, Body, Connector, Description, FieldDescription, FieldKind, Level, Limits, Outcome, Present, ReadBatch, Repeat, Reply,
+    AuthKind, Body, Connector, Description, FieldDescription, FieldKind, Level, Limits, Made, Outcome, Present, ReadBatch, Repeat, Reply,
     Request, Settings, SettingsError, Setup, Statement, Token, Usage, WriteBatch, WriteRecord, Written, valid_name,
 };
 
@@ -346,8 +346,14 @@ impl Connector for Pipedrive {
             "field_name": "Onceward key", "field_type": "varchar",
             "description": "The key by which Onceward finds this record. Do not change it by hand.",
         });
-        // The answer's `data.field_code` is the name that the configuration needs.
         Setup::Calls(vec![self.request(Method::POST, &format!("/{fields}"), Body::Json(body))])
+    }
+
+    fn made(&self, reply: &Reply) -> Made {
+        match reply.status {
+            200..=299 => Made::Yes(reply.json().and_then(|body| Some(body["data"]["field_code"].as_str()?.to_owned()))),
+            _ => Made::No,
+        }
     }
 
     fn probe(&self) -> Request {

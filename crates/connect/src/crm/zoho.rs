@@ -23,8 +23,8 @@ use crate::auth::is_token;
 use crate::connector::last;
 use crate::wire::encode;
 use crate::{
-    AuthKind, Body, Connector, Description, Level, Limits, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings, SettingsError,
-    Setup, Statement, Token, WriteBatch, WriteRecord, Written, valid_name,
+    AuthKind, Body, Connector, Description, Level, Limits, Made, Outcome, Present, ReadBatch, Reply, Request, Secret, Settings,
+    SettingsError, Setup, Statement, Token, WriteBatch, WriteRecord, Written, valid_name,
 };
 
 /// The version in the current documentation.
@@ -214,6 +214,14 @@ impl Connector for Zoho {
     fn setup(&self, object: &str, key_field: &str) -> Setup {
         let path = format!("/settings/fields?module={}", encode(object));
         Setup::Calls(vec![self.request(Method::POST, &path, Body::Json(fields::missing_key(key_field)))])
+    }
+
+    fn made(&self, reply: &Reply) -> Made {
+        match reply.status {
+            200..=299 => Made::Yes(None),
+            400 if refusal::code(reply) == "DUPLICATE_DATA" => Made::There,
+            _ => Made::No,
+        }
     }
 
     fn probe(&self) -> Request {

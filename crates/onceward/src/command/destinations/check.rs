@@ -41,6 +41,8 @@ pub struct Ours<'a> {
     pub plan: &'a ObjectPlan,
     /// Some route creates records of it.
     pub creates: bool,
+    /// The CRM has unique fields, so that the key's must be one.
+    pub unique: bool,
     /// What sources that lead there give to attributes.
     pub yields: BTreeMap<String, Yields>,
 }
@@ -54,7 +56,8 @@ pub async fn run(context: &Context, name: &str, object: Option<&str>) -> Result<
     let mut checked = 0;
     for object in &objects {
         let Some(plan) = configuration.routes.object(name, object) else { continue };
-        let ours = ours(configuration, name, object, plan);
+        let unique = client.connector().level() != connect::Level::C;
+        let ours = Ours { unique, ..ours(configuration, name, object, plan) };
         checked += plan.field_names().count() + 1;
         match described(&client, object).await {
             Ok(description) => misfits.extend(compare(&ours, &description)),
@@ -92,7 +95,13 @@ fn ours<'a>(configuration: &Configuration, name: &str, object: &str, plan: &'a O
             all.longest = if first { found.longest } else { all.longest.zip(found.longest).map(|(a, b)| a.max(b)) };
         }
     }
-    Ours { at: format!("destinations.{name}.objects.{object}"), plan, creates: configuration.routes.creates(name, object), yields }
+    Ours {
+        at: format!("destinations.{name}.objects.{object}"),
+        plan,
+        creates: configuration.routes.creates(name, object),
+        unique: true,
+        yields,
+    }
 }
 
 /// Everything of an object that its CRM will not take.
@@ -151,7 +160,7 @@ fn key_field(ours: &Ours<'_>, description: &Description, tell: &mut impl FnMut(S
     };
     if !matches!(field.kind, FieldKind::Text) {
         tell(at, format!("the key's field `{name}` takes {}", word(&field.kind)), "key by a text field");
-    } else if !field.unique {
+    } else if !field.unique && ours.unique {
         let found = format!("`{name}` is not unique, so that two records can have one key, or records are not found by it");
         tell(
             at,

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use connect::{Client, Reply, Request, Setup};
+use connect::{Client, Level, Made, Reply, Request, Setup};
 use serde_json::{Value, json};
 
 use super::check::described;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, name: &str, object: Option<&str>, yes: bool)
             }
             Todo::Calls(requests) => match agreed(context, name, object, &requests, yes)? {
                 true => match made(&client, requests).await {
-                    Ok(result) => json!({ "object": object, "key": key, "result": result }),
+                    Ok((result, named)) => json!({ "object": object, "key": key, "result": result, "named": named }),
                     Err(text) => {
                         left = true;
                         json!({ "object": object, "key": key, "result": "refused", "text": text })
@@ -64,7 +64,8 @@ async fn todo(client: &Client, object: &str, key: &str) -> Todo {
     let setup = client.connector().setup(object, key);
     let held = described(client, object).await;
     match (held.as_ref().ok().and_then(|description| description.fields.get(key)), setup) {
-        (Some(field), _) if field.unique => Todo::Nothing,
+        // A CRM of level C has no unique fields: what is there is all that there can be.
+        (Some(field), _) if field.unique || client.connector().level() == Level::C => Todo::Nothing,
         (Some(_), Setup::Instructions(text)) => {
             Todo::Person(format!("`{key}` of {object} is there, and is not unique: edit it, or make another one.\n{text}"))
         }
@@ -102,19 +103,19 @@ fn agreed(context: &Context, name: &str, object: &str, requests: &[Request], yes
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Sends the calls one after the other; `made`, or `there` where it was there already.
-async fn made(client: &Client, requests: Vec<Request>) -> Result<&'static str, String> {
-    let mut result = "made";
+/// Sends the calls one after the other; `made`, or `there` where it was there already, and what the CRM calls it where that is the CRM's to say.
+async fn made(client: &Client, requests: Vec<Request>) -> Result<(&'static str, Option<String>), String> {
+    let (mut result, mut name) = ("made", None);
     for request in requests {
         let sent = client.set_up(request, clock::now()).await;
         let reply = sent.map_err(|failure| format!("{}: {}", failure.code, failure.message))?;
-        match reply.status {
-            200..=299 => {}
-            409 => result = "there",
-            status => return Err(format!("{status}: {}", said(&reply))),
+        match client.connector().made(&reply) {
+            Made::Yes(named) => name = named.or(name),
+            Made::There => result = "there",
+            Made::No => return Err(format!("{}: {}", reply.status, said(&reply))),
         }
     }
-    Ok(result)
+    Ok((result, name))
 }
 
 /// What a refusal says, in the CRM's words.
@@ -129,7 +130,10 @@ fn line(told: &Value) -> String {
     let word = |name: &str| told.get(name).and_then(Value::as_str).map(plain).unwrap_or_default();
     let (object, key) = (word("object"), word("key"));
     match word("result").as_str() {
-        "there" => format!("{object}: `{key}` is there, and unique."),
+        "there" => format!("{object}: `{key}` is there, and records are found by it."),
+        "made" if !word("named").is_empty() => {
+            format!("{object}: a field for the key was made. Its name is `{}`: write it into `key.field`.", word("named"))
+        }
         "made" => format!("{object}: `{key}` was made, with unique values."),
         "declined" => format!("{object}: `{key}` was not made."),
         "refused" => format!("{object}: the CRM did not make `{key}`: {}", word("text")),

@@ -63,7 +63,7 @@ fn found(key: &str, fields: Value, creates: bool) -> Vec<Misfit> {
     fields["LastName"] = fields.get("LastName").cloned().unwrap_or_else(|| json!("last_name"));
     let def: ObjectDef = serde_json::from_value(json!({ "key": { "field": key }, "fields": fields })).unwrap();
     let plan = ObjectPlan::compile("salesforce", "Lead", &def).unwrap();
-    compare(&Ours { at: "o".into(), plan: &plan, creates, yields: yields() }, &description())
+    compare(&Ours { at: "o".into(), plan: &plan, creates, unique: true, yields: yields() }, &description())
 }
 
 fn only(misfits: Vec<Misfit>) -> Option<(String, String)> {
@@ -143,7 +143,7 @@ fn the_key_is_a_unique_text_that_is_long_enough() {
 fn what_a_creation_needs_and_nothing_fills_is_told_where_records_are_created() {
     let def: ObjectDef = serde_json::from_value(json!({ "key": { "field": "Key__c" }, "fields": { "Email": "email" } })).unwrap();
     let plan = ObjectPlan::compile("salesforce", "Lead", &def).unwrap();
-    let told = |creates| compare(&Ours { at: "o".into(), plan: &plan, creates, yields: yields() }, &description());
+    let told = |creates| compare(&Ours { at: "o".into(), plan: &plan, creates, unique: true, yields: yields() }, &description());
     assert!(only(told(true)).is_some_and(|(at, text)| at == "o.fields" && text.contains("`LastName`")));
     assert_eq!(only(told(false)), None);
 }
