@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::event::Mode;
 use model::protocol::{Found, Repeat, Written};
+use model::schedule::Schedule;
 use model::{Class, Reason, Scope};
 use store::Kind;
 use store::rows::DeliveryState;
@@ -137,6 +138,21 @@ pub async fn an_unknown_creation_that_nobody_can_look_up_goes_to_a_person(mut le
     ledger.settle(&[broke(&create, failure(Class::Unknown, Scope::Destination))]).await;
     ledger.pass_seconds(400);
     assert!(ledger.claim().await.is_empty(), "never a blind second one");
+    assert_eq!((ledger.state(id).await, ledger.dead_letter(id).await.reason), (DeliveryState::Quarantined, Reason::UnknownOutcome));
+}
+
+pub async fn an_unknown_creation_whose_attempts_are_used_up_goes_to_a_person(mut ledger: Ledger) {
+    ledger.repeat = (Repeat::Same, false);
+    ledger.policy.schedule = Schedule::new(vec![Duration::ZERO; 2]).unwrap();
+    let id = ledger.deliver(says("k1", "Bern", 10)).await;
+    for _ in 0..2 {
+        let create = ledger.claim_one().await;
+        ledger.settle(&[broke(&create, failure(Class::Unknown, Scope::Destination))]).await;
+    }
+    assert!(ledger.claim().await.is_empty());
+    assert_eq!(ledger.state(id).await, DeliveryState::Open, "it may be created yet, and a person must not be told otherwise");
+    ledger.pass(ledger.policy.late_window);
+    assert!(ledger.claim().await.is_empty());
     assert_eq!((ledger.state(id).await, ledger.dead_letter(id).await.reason), (DeliveryState::Quarantined, Reason::UnknownOutcome));
 }
 

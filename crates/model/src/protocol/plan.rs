@@ -78,6 +78,9 @@ fn decide(planned: &mut Planned, open: &[&Open], holder: &str, call: CallId, con
     let now = context.now;
     let record = &mut planned.record;
     let verify_due = record.doubt.filter(|doubt| now >= doubt.verify_after);
+    if verify_due.is_some() && !context.reads && (open.is_empty() || record.attempts >= context.policy.schedule.attempts()) {
+        return left_to_a_person(planned, open, now);
+    }
     if record.attempts >= context.policy.schedule.attempts()
         && let Some(doubt) = record.doubt
     {
@@ -174,14 +177,7 @@ fn perhaps_created(planned: &mut Planned, open: &[&Open], deleting: bool, holder
         Repeat::Keyed => return false,
         Repeat::Look if context.now >= doubt.verify_after => lease(planned, Step::Verify, holder, call, context.policy, context.now),
         Repeat::Look => wait(record, State::Verifying, doubt.verify_after),
-        Repeat::Person => {
-            let message = "whether it was created is not known, and this CRM cannot be asked";
-            let ending = dead(Reason::UnknownOutcome, None, message.into(), record.attempts.max(1));
-            planned.endings.extend(open.iter().map(|delivery| (delivery.delivery, ending.clone())));
-            record.clear_doubt();
-            (record.tries, record.attempts) = (0, 0);
-            after_end(record, open.len(), context.now);
-        }
+        Repeat::Person => left_to_a_person(planned, open, context.now),
         Repeat::Same => {
             let push = the_same(record, open, doubt.revision);
             lease(planned, Step::Push(push), holder, call, context.policy, context.now);
@@ -189,6 +185,18 @@ fn perhaps_created(planned: &mut Planned, open: &[&Open], deleting: bool, holder
     }
     planned.body_changed = true;
     true
+}
+
+/// Whether it was created is not known, and nobody can find out by a call.
+fn left_to_a_person(planned: &mut Planned, open: &[&Open], now: Time) {
+    let record = &mut planned.record;
+    let message = "whether it was created is not known, and this CRM cannot be asked";
+    let ending = dead(Reason::UnknownOutcome, None, message.into(), record.attempts.max(1));
+    planned.endings.extend(open.iter().map(|delivery| (delivery.delivery, ending.clone())));
+    record.clear_doubt();
+    (record.tries, record.attempts) = (0, 0);
+    planned.body_changed = true;
+    after_end(record, open.len(), now);
 }
 
 /// The write in doubt once more, with nothing else in it: under one idempotency key the CRM takes one content only. What has come meanwhile follows
