@@ -133,12 +133,11 @@ async fn records(onceward: &Onceward, crm: &str, object: &str) -> Vec<Value> {
 async fn one_webhook_writes_company_contact_and_deal_and_what_links_them() {
     let onceward = shop("").await;
     let example = json!({ "id": "c1", "name": "Example Ltd" });
-    let event = told(&onceward, sold("e1", "2026-11-01T10:00:00Z", "b1", example.clone(), "d1")).await;
+    told(&onceward, sold("e1", "2026-11-01T10:00:00Z", "b1", example.clone(), "d1")).await;
     told(&onceward, sold("e2", "2026-11-01T11:00:00Z", "b2", example, "d2")).await;
     onceward.until_idle(SOON).await;
     let dead = onceward.admin.dead_letters().await;
     assert!(dead.is_empty(), "{dead:#?}");
-    assert_eq!(onceward.status(&event).await, "succeeded");
     let (companies, contacts, deals) = (
         records(&onceward, "hubspot", "companies").await,
         records(&onceward, "hubspot", "contacts").await,
@@ -177,7 +176,7 @@ async fn a_refused_parent_explains_its_children_and_its_replay_sends_them() {
         (Some("rejected_by_crm"), Some("parent_failed")),
         "{dead:#?}"
     );
-    let parent = of("Account")["delivery"].as_str().unwrap().to_owned();
+    let parent = of("Account")["id"].as_str().unwrap().to_owned();
     assert!(of("Contact")["message"].as_str().unwrap().contains(&parent));
     let edited = sold("e1", "2026-11-01T10:00:00Z", "b1", json!({ "id": "c1", "name": "Example Ltd" }), "d1");
     let answer = onceward

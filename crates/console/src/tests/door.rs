@@ -36,7 +36,7 @@ fn operations() -> Vec<(String, String)> {
 async fn the_description_and_the_routes_are_the_same() {
     let admin = admin();
     let operations = operations();
-    assert_eq!(operations.len(), 23);
+    assert_eq!(operations.len(), 26);
     for (method, path) in operations {
         let request = Request::builder().method(method.as_str()).uri(&path).header("authorization", "Bearer admin");
         let answer = admin.ask(request.body(Body::empty()).unwrap()).await;

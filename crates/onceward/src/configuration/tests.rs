@@ -1,3 +1,5 @@
+mod described;
+
 use super::*;
 
 const ANNOTATED: &str = include_str!("../../../../deploy/onceward.toml");
@@ -209,7 +211,7 @@ match = ["e-mail"]
 fields = { Email = { frm = "email" } }
 
 [destinations.other]
-kind = "zoho"
+kind = "sugar"
 base_url = "https://api.hubapi.com"
 auth = { kind = "client_credentials", client_id = "x", client_secret = { env = "SECRET" } }
 
@@ -258,7 +260,7 @@ fn every_mistake_of_a_file_is_found_at_once_with_its_line_its_key_and_what_to_do
         ("destinations.salesforce.quota.calls", "a text", ""),
         ("destinations.salesforce.objects.Lead.key", "nothing", "add it"),
         ("destinations.salesforce.objects.Lead.fields.Email.frm", "unknown key", "did you mean `from`?"),
-        ("destinations.other.kind", "`zoho`", "`salesforce` or `hubspot`"),
+        ("destinations.other.kind", "`sugar`", "`zoho`"),
         ("routes[0].mode", "`upsrt`", "did you mean `upsert`?"),
         ("routes[0].source", "`typefrom`", ""),
         ("routes[0].to", "`salesforc`", ""),
@@ -373,7 +375,7 @@ fn each_crm_takes_its_own_credentials() {
         (
             "auth = { kind = \"client_credentials\", client_id = \"x\", client_secret = { env = \"SF_SECRET\" } }",
             "destinations.hubspot.auth",
-            "private app",
+            "hubspot takes `bearer` or `refresh_token`",
         ),
         (
             "api_version = \"v68.0\"\nauth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }",
@@ -529,60 +531,6 @@ fn reconciling_goes_by_itself_unless_it_is_switched_off() {
         let problems = with(more).unwrap_err();
         assert_eq!(problems[0].key, format!("destinations.salesforce.reconcile.{key}"), "{more}");
     }
-}
-
-/// A described destination, in what a whole file needs besides; `more` follows its object.
-fn with_erp(rest: &str, object: &str, more: &str) -> Result<Configuration, Vec<Problem>> {
-    let whole = format!(
-        "[encryption]\nkeys = [{{ env = \"ONCEWARD_KEY\" }}]\n[sources.shop]\npreset = \"stripe\"\nsecrets = [{{ env = \"STRIPE_SECRET\" }}]\n\
-         [destinations.erp]\nkind = \"rest\"\nbase_url = \"https://erp.example.com\"\nauth = {{ kind = \"bearer\", token = {{ env = \"ERP_TOKEN\" }} }}\n\
-         {rest}\n[destinations.erp.objects.Invoice]\nkey = {{ field = \"number\" }}\nfields = {{ total = \"amount\" }}\n{object}\n\
-         [[routes]]\nto = \"erp\"\nobject = \"Invoice\"\n{more}"
-    );
-    parse("onceward.toml", &whole, &named())
-}
-
-#[test]
-fn a_described_destination_is_compiled_with_what_may_follow_from_it() {
-    let rest = "[destinations.erp.rest]\nprobe = \"/me\"\nidempotency_life = \"30m\"";
-    let create = "rest.create = { path = \"/i\", idempotency = \"{key}\" }";
-    let held = with_erp(rest, create, "mode = \"create_only\"").unwrap_or_else(|problems| panic!("{}", said(&problems)));
-    assert_eq!(held.destinations["erp"].settings.kind, connect::Kind::Rest);
-    let short = held.warnings.iter().find(|warning| warning.key == "destinations.erp.rest.idempotency_life");
-    assert!(short.is_some_and(|warning| warning.message.contains("second one")), "{:?}", held.warnings);
-    let long = with_erp(&rest.replace("30m", "30d"), create, "mode = \"create_only\"").unwrap();
-    assert!(long.warnings.iter().all(|warning| !warning.key.contains("rest")), "{:?}", long.warnings);
-}
-
-#[test]
-fn what_is_wrong_with_a_description_is_said_with_its_place_and_a_remedy() {
-    let rest = "[destinations.erp.rest]\nprobe = \"/me\"";
-    let create = "rest.create = { path = \"/i\" }\nrest.read = { path = \"/i/{key}\" }";
-    let only = "mode = \"create_only\"";
-    for (rest, object, route, key, found) in [
-        ("", create, only, "destinations.erp.rest", "nothing"),
-        ("[destinations.erp.rest]\nprobe = \"me\"", create, only, "destinations.erp.rest.probe", "no path"),
-        ("[destinations.erp.rest]\nprobes = \"/me\"", create, only, "destinations.erp.rest.probes", "probes"),
-        (rest, "", only, "destinations.erp.objects.Invoice.rest", "missing"),
-        (rest, "rest.create = { path = \"/i\", bdy = 1 }", only, "destinations.erp.objects.Invoice.rest.create.bdy", "bdy"),
-        (rest, "rest.create = { path = \"/i/{no}\" }", only, "destinations.erp.objects.Invoice.rest.create.path", "no placeholder"),
-        (
-            rest,
-            "rest.create = { path = \"/i\", body = { a = \"{fields.vat}\" } }",
-            only,
-            "destinations.erp.objects.Invoice.rest.create.body",
-            "`vat` is not in",
-        ),
-        (rest, create, "", "routes[0].mode", "cannot do"),
-        (rest, create, "mode = \"create_only\"\non_delete = \"delete\"", "routes[0].on_delete", "`delete`"),
-    ] {
-        let problems = with_erp(rest, object, route).expect_err(key);
-        let problem = problems.iter().find(|problem| problem.key == key);
-        assert!(problem.is_some_and(|problem| problem.found.contains(found) && !problem.remedy.is_empty()), "{key}\n{}", said(&problems));
-    }
-    let hubspot = "[destinations.crm]\nkind = \"hubspot\"\nbase_url = \"https://api.hubapi.com\"\nauth = { kind = \"bearer\", token = { env = \"HUBSPOT_TOKEN\" } }\nrest = { probe = \"/\" }";
-    let problems = with_erp(&format!("{rest}\n{hubspot}"), create, only).unwrap_err();
-    assert!(problems.iter().any(|problem| problem.key == "destinations.crm.rest"), "{}", said(&problems));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use model::{Class, Failure, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::refusal::{Call, refused};
+use super::refusal::{self, Call, CrmError, refused};
 use super::{Hubspot, accepting, check_names, refuse, valid_id};
 use crate::crm::refusal::garbage;
 use crate::{Body, Connector as _, Outcome, Present, ReadBatch, Reply, Request, WriteBatch, Written};
@@ -69,14 +69,14 @@ pub(super) fn written(batch: &WriteBatch, reply: &Reply) -> Outcome<Written> {
         let ends = ends(&record.fields);
         match &ends {
             Some(pair) if made.contains(pair) => Ok(Written { crm_id: Some(format!("{}{BETWEEN}{}", pair.0, pair.1)), created: None }),
-            _ => Err(refusal(told, ends.as_ref())),
+            _ => Err(said_of(told, ends.as_ref(), reply.status)),
         }
     };
     Ok(batch.records.iter().map(one).collect())
 }
 
 /// What is said of one pair: an end that is gone will come back, or a person has merged it, so it is looked at again.
-fn refusal(told: &[Value], ends: Option<&Ends>) -> Failure {
+fn said_of(told: &[Value], ends: Option<&Ends>, status: u16) -> Failure {
     let names = |error: &&Value| {
         let ids: BTreeSet<&str> = ["fromObjectId", "toObjectId", "ids", "id"]
             .iter()
@@ -86,10 +86,12 @@ fn refusal(told: &[Value], ends: Option<&Ends>) -> Failure {
         ends.is_some_and(|(from, to)| ids.contains(from.as_str()) || ids.contains(to.as_str()))
     };
     match told.iter().find(names) {
+        Some(error) if error["category"] == "OBJECT_NOT_FOUND" => {
+            Failure::new(Class::Conflict, Scope::Record, "OBJECT_NOT_FOUND", error["message"].as_str().unwrap_or_default())
+        }
         Some(error) => {
-            let code = error["category"].as_str().unwrap_or("association");
-            let class = if code == "OBJECT_NOT_FOUND" { Class::Conflict } else { Class::Permanent };
-            Failure::new(class, Scope::Record, code, error["message"].as_str().unwrap_or_default())
+            let errors: Vec<CrmError> = CrmError::read(error).into_iter().collect();
+            refusal::record(&errors, Mode::Upsert, status)
         }
         None => {
             Failure::new(Class::Unknown, Scope::Record, "no_result", "the answer holds no result for this link, and no error that names it")
