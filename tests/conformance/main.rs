@@ -93,6 +93,7 @@ promises! {
         an_unknown_creation_is_looked_up_before_there_is_a_second_one
         an_unknown_creation_under_an_idempotency_key_is_sent_again_as_it_was
         an_unknown_creation_that_nobody_can_look_up_goes_to_a_person
+        content_that_was_refused_after_all_is_not_repeated_for_what_came_meanwhile
         an_unknown_creation_whose_attempts_are_used_up_goes_to_a_person
         what_cannot_be_looked_up_is_written_over_once_nothing_can_land_late
     }

@@ -155,6 +155,9 @@ async fn one_webhook_writes_company_contact_and_deal_and_what_links_them() {
     let people = records(&onceward, "salesforce", "Contact").await;
     assert_eq!((accounts.len(), people.len()), (1, 2));
     assert!(people.iter().all(|person| person["fields"]["AccountId"] == accounts[0]["id"]), "{people:#?}");
+    // What was written is what is believed, links included.
+    let reconciled = onceward.run(&["reconcile", "hubspot", "--all"]).await;
+    assert_eq!(reconciled.code, 0, "{reconciled:?}");
     // Parents were written first.
     let calls = onceward.crm.calls(0).await;
     let first =

@@ -371,6 +371,49 @@ mod tests {
         }
     }
 
+    /// What becomes of offers to one field in every order of three.
+    fn merged(merge: Merge, before: Option<(&str, Stamp)>, offers: [(Value, Stamp); 3]) -> BTreeSet<String> {
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let one = |order: [usize; 3]| {
+            let mut fields = Fields::default();
+            if let Some((value, stamp)) = &before {
+                fields.offer("F", &Value::from(*value), stamp);
+            }
+            order.into_iter().for_each(|place| fields.meet("F", &offers[place].0, &offers[place].1, merge, false));
+            fields.0.get("F").map_or_else(|| "nothing".to_owned(), |held| held.value.to_string())
+        };
+        orders.into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn each_way_of_merging_comes_to_the_same_in_every_order_of_arrival() {
+        let offers = || {
+            [
+                (Value::from("early"), stamp(50, 1, "a")),
+                (Value::from("late"), stamp(40, 3, "b")),
+                (Value::from("trusted"), stamp(90, 2, "c")),
+            ]
+        };
+        let held = || Some(("there", stamp(50, 0, CRM_KEY)));
+        for (merge, empty, filled) in [
+            (Merge::Trust, "\"trusted\"", "\"trusted\""),
+            (Merge::Newest, "\"late\"", "\"late\""),
+            (Merge::FillEmpty, "\"early\"", "\"there\""),
+            (Merge::CreateOnly, "nothing", "\"there\""),
+            (Merge::Never, "nothing", "\"there\""),
+            (Merge::Union, r#"["early","late","trusted"]"#, r#"["early","late","there","trusted"]"#),
+        ] {
+            assert_eq!(merged(merge, None, offers()), BTreeSet::from([empty.to_owned()]), "{merge:?}");
+            assert_eq!(merged(merge, held(), offers()), BTreeSet::from([filled.to_owned()]), "{merge:?} over what the CRM has");
+        }
+        let mut created = Fields::default();
+        created.meet("F", &Value::from("a"), &stamp(50, 1, "a"), Merge::CreateOnly, true);
+        assert_eq!(created.0["F"].value, "a", "it is set when the record is created");
+        // What is cleared fills up again, and nothing is no choice of a list.
+        let nothing = [(Value::Null, stamp(50, 1, "a")), (Value::Null, stamp(50, 2, "b")), (Value::from("x;y"), stamp(50, 3, "c"))];
+        assert_eq!(merged(Merge::Union, None, nothing), BTreeSet::from([r#"["x","y"]"#.to_owned()]));
+    }
+
     #[test]
     fn fields_read_back_as_they_were_stored() {
         let mut fields = Fields::default();

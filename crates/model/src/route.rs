@@ -271,13 +271,14 @@ impl Routes {
     pub fn plan(&self, event: &Event) -> Plan {
         let deletion = is_deletion(event);
         let mut seen = BTreeSet::new();
-        let mut planned = Vec::new();
+        let (mut planned, mut others) = (Vec::new(), Vec::new());
         for route in self.routes.iter().filter(|route| route.takes(event)) {
             let Some(object) = self.object(&route.to, &route.object) else { continue };
-            if !seen.insert((&route.to, &route.object)) || deletion && route.on_delete == OnDelete::Ignore || !object.concerns(event) {
+            if !seen.insert((&route.to, &route.object)) || deletion && route.on_delete == OnDelete::Ignore {
                 continue;
             }
-            planned.push(Planned {
+            let to = if object.concerns(event) { &mut planned } else { &mut others };
+            to.push(Planned {
                 destination: route.to.clone(),
                 object: route.object.clone(),
                 mode: if deletion && route.on_delete == OnDelete::Delete { Mode::Delete } else { route.mode },
@@ -288,6 +289,10 @@ impl Routes {
                 key: object.record_key(event),
                 on_delete: deletion.then(|| route.on_delete.clone()),
             });
+        }
+        if planned.is_empty() {
+            // It tells of nothing that any of them is of: a person must see it, for want of an identifier.
+            planned = others;
         }
         if !deletion {
             planned.extend(self.links(&planned));

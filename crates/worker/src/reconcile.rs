@@ -9,6 +9,7 @@ use connect::Level;
 use metrics::counter;
 use model::protocol::Found;
 use model::protocol::reconcile::{Repair, Verdict};
+use model::route::linked;
 use model::{Reason, RecordId, Time};
 use queue::{DeadLetter, Queue};
 use store::{Account, Finished, Look, NewReconciliation, Noted};
@@ -135,7 +136,13 @@ impl Reconcile {
         if look.call.entries.is_empty() {
             return None;
         }
-        let mut finished = self.engine.perform(target, look.call.clone(), begun.elapsed(), now()).await;
+        let mut call = look.call.clone();
+        if linked(&call.object).is_some() {
+            // A link is known by the ids of its ends alone.
+            let ids: BTreeMap<RecordId, &String> = look.known_ids().collect();
+            call.entries.iter_mut().for_each(|entry| entry.crm_id = ids.get(&entry.record).map(|id| (*id).clone()));
+        }
+        let mut finished = self.engine.perform(target, call, begun.elapsed(), now()).await;
         called(&target.name, &finished);
         if target.to.level() == Some(Level::C) {
             self.look_by_id(target, look, &mut finished, begun, now).await;

@@ -139,6 +139,27 @@ pub async fn an_unknown_creation_that_nobody_can_look_up_goes_to_a_person(mut le
     assert_eq!((ledger.state(id).await, ledger.dead_letter(id).await.reason), (DeliveryState::Quarantined, Reason::UnknownOutcome));
 }
 
+pub async fn content_that_was_refused_after_all_is_not_repeated_for_what_came_meanwhile(mut ledger: Ledger) {
+    ledger.repeat = (Repeat::Same, true);
+    let id = ledger.deliver(says("k1", "Bern", 10)).await;
+    let read = ledger.claim_one().await;
+    let create = ledger.advance(&[each(&read, nobody())]).await.calls.remove(0);
+    ledger.settle(&[broke(&create, failure(Class::Unknown, Scope::Destination))]).await;
+    let second = ledger.deliver(says("k2", "Basel", 20)).await;
+    ledger.pass_seconds(10);
+    let again = ledger.claim_one().await;
+    let advanced = ledger.advance(&[each(&again, Err(failure(Class::Permanent, Scope::Record)))]).await;
+    assert!(advanced.calls.is_empty(), "nobody asks for it any more: {advanced:?}");
+    assert_eq!((ledger.state(id).await, ledger.state(second).await), (DeliveryState::Failed, DeliveryState::Open));
+    ledger.pass(ledger.policy.late_window);
+    let look = ledger.claim_one().await;
+    assert_eq!(look.kind, Kind::Verify);
+    let create = ledger.advance(&[each(&look, nobody())]).await.calls.remove(0);
+    assert_eq!(patch(&create), pairs(&[("City", "Basel")]));
+    ledger.settle(&[each(&create, wrote("003"))]).await;
+    assert_eq!(ledger.ending(second).await, APPLIED);
+}
+
 pub async fn an_unknown_creation_whose_attempts_are_used_up_goes_to_a_person(mut ledger: Ledger) {
     ledger.repeat = (Repeat::Same, false);
     ledger.policy.schedule = Schedule::new(vec![Duration::ZERO]).unwrap();

@@ -171,10 +171,13 @@ fn perhaps_created(planned: &mut Planned, open: &[&Open], deleting: bool, holder
     let repeat = match context.repeat {
         // By its id only, which is not known yet.
         Repeat::Keyed if deleting && context.reads => Repeat::Look,
+        // Nobody asks for that content any more: it was refused, or closed.
+        Repeat::Same if the_same(record, open, doubt.revision).shares.is_empty() => Repeat::Look,
         repeat @ (Repeat::Keyed | Repeat::Same | Repeat::Look | Repeat::Person) => repeat,
     };
     match repeat {
         Repeat::Keyed => return false,
+        Repeat::Look if context.now >= doubt.verify_after && !context.reads => left_to_a_person(planned, open, context.now),
         Repeat::Look if context.now >= doubt.verify_after => lease(planned, Step::Verify, holder, call, context.policy, context.now),
         Repeat::Look => wait(record, State::Verifying, doubt.verify_after),
         Repeat::Person => left_to_a_person(planned, open, context.now),

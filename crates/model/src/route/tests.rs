@@ -156,3 +156,65 @@ fn stars_stand_for_any_run_of_letters() {
         assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
     }
 }
+
+fn family(parents: &str) -> Result<Routes, Vec<Problem>> {
+    let objects = ["companies", "contacts", "deals"].map(|name| {
+        let from = match name {
+            "companies" => "identities.company.domain",
+            "deals" => "identities.deal.external_id",
+            _ => "identity.external_id",
+        };
+        let parents = parents.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or(" = []").trim_start_matches([' ', '=']);
+        let text = format!("key = {{ field = \"k\", from = \"{from}\" }}\nfields = {{ n = \"company\" }}\nparents = {parents}");
+        (name.to_owned(), ObjectPlan::compile("hubspot", name, &toml::from_str(&text).unwrap()).unwrap())
+    });
+    let routes = ["contacts", "companies", "deals"].map(|object| format!("[[routes]]\nto = \"hs\"\nobject = \"{object}\"\n")).concat();
+    let table: BTreeMap<String, Vec<RouteDef>> = toml::from_str(&routes).unwrap();
+    let sources = BTreeSet::from(["demo".to_owned()]);
+    Routes::compile(&table["routes"], &sources, BTreeMap::from([("hs".to_owned(), Objects::from(objects))]))
+}
+
+#[test]
+fn what_an_event_tells_of_decides_where_it_goes_and_what_is_linked() {
+    let routes = family("contacts = [{ object = \"companies\" }]\ndeals = [{ object = \"contacts\" }]").unwrap();
+    let to = |event: &Event| match routes.plan(event) {
+        Plan::Deliver(planned) => planned.into_iter().map(|planned| (planned.object, planned.key)).collect::<Vec<_>>(),
+        Plan::Ignored | Plan::Unrouted => panic!("it is delivered"),
+    };
+    let mut order = event("order.created", json!({ "contact_external_id": "demo:42", "domain": "example.com" }));
+    let named = |object: &str, key: &str| (object.to_owned(), Some(key.to_owned()));
+    // A company is also known by the domain of whom the event is about.
+    let person = [named("contacts", "demo:42"), named("companies", "example.com"), named("contacts>companies", "demo:42>example.com")];
+    assert_eq!(to(&order), person);
+    order.identities.entry("deal".into()).or_default().insert("external_id".into(), "demo:d1".into());
+    assert_eq!(
+        to(&order)[2..],
+        [named("deals", "demo:d1"), named("contacts>companies", "demo:42>example.com"), named("deals>contacts", "demo:d1>demo:42")]
+    );
+    assert!(routes.has_children("hs", "companies") && !routes.has_children("hs", "deals>contacts"));
+    // Of nothing that only one object could take, it is that object's dead letter, and not silence.
+    let nobody = event("order.created", json!({}));
+    assert_eq!(to(&nobody), [("contacts".to_owned(), None)]);
+}
+
+#[test]
+fn an_event_of_nothing_that_its_routes_are_of_is_a_dead_letter() {
+    let text = "key = { field = \"k\", from = \"identities.company.domain\" }\nfields = { n = \"company\" }";
+    let plan = ObjectPlan::compile("hubspot", "companies", &toml::from_str(text).unwrap()).unwrap();
+    let route: RouteDef = toml::from_str("to = \"hs\"\nobject = \"companies\"").unwrap();
+    let destinations = BTreeMap::from([("hs".to_owned(), Objects::from([("companies".to_owned(), plan)]))]);
+    let routes = Routes::compile(&[route], &BTreeSet::from(["demo".to_owned()]), destinations).unwrap();
+    let Plan::Deliver(planned) = routes.plan(&event("order.created", json!({ "email": "ada@example.com" }))) else {
+        panic!("it would be silent")
+    };
+    assert!(planned.len() == 1 && planned[0].identifiers.is_empty() && planned[0].key.is_none());
+}
+
+#[test]
+fn objects_that_would_wait_for_each_other_are_refused() {
+    let circle = "companies = [{ object = \"deals\" }]\ncontacts = [{ object = \"companies\" }]\ndeals = [{ object = \"contacts\" }]";
+    let found: Vec<_> = family(circle).unwrap_err().into_iter().map(|problem| problem.key).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    let found = family("contacts = [{ object = \"people\" }]").unwrap_err();
+    assert!(found[0].key.ends_with("contacts.parents.0") && found[0].message.contains("people"), "{found:?}");
+}
